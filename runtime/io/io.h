@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files of tensors. All parsing treats the file as hostile. Writing goes to a temporary file beside the target, is flushed to the disk and
+ * renamed, so that a target is whole or as it was. */
+#ifndef FLOW_IO_IO_H
+#define FLOW_IO_IO_H
+
+#include "base/report.h"
+#include "base/text.h"
+
+struct tensor_entry {
+    const char *name;
+    struct flow_tensor tensor; /* contiguous; data points into the file's mapping, valid until tensor_file_close */
+};
+
+struct tensor_file {
+    struct arena arena;
+    const char *path;
+    struct tensor_entry *entries; /* in order of name */
+    size_t count;
+    struct { const char *key, *value; } *metadata;
+    size_t metadata_count;
+    double rate;          /* wav: samples a second; else 0 */
+    void *mapping;
+    size_t mapping_size;
+};
+
+/* Opens by ending: .safetensors (mapped; the header is checked whole), .npy (one tensor, named ""), .wav (one tensor [channels, samples]
+ * f32 in [-1, 1), named ""), .csv (one tensor [rows, columns] f32, named ""; the columns' names, where a first row has them, in metadata). */
+int must_use tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
+void tensor_file_close(struct tensor_file *file);
+const struct flow_tensor *tensor_file_get(const struct tensor_file *file, const char *name); /* NULL */
+const char *tensor_file_metadata(const struct tensor_file *file, const char *key);            /* NULL */
+
+/* Writes by ending. safetensors take any number of tensors, the others one. Strided tensors are written in row-major order.
+ * wav: [S], [1, S] or [C, S] f32 clipped to [-1, 1], as 16-bit PCM (`float32` true: as floats) at `rate`. csv: rank 1 or 2. */
+struct tensor_write {
+    const char *name;
+    const struct flow_tensor *tensor;
+};
+struct tensor_write_options {
+    double rate;
+    bool float32;
+    const char *const *metadata; /* key, value, key, value, NULL; safetensors */
+};
+int must_use tensor_file_write(const struct allocator *from, const char *path, const struct tensor_write *tensors, size_t count,
+                               const struct tensor_write_options *options, struct report *report);
+/* Any text or bytes, in the same safe way. */
+int must_use file_write(const char *path, const void *bytes, size_t size, struct report *report);
+
+/* A sequence that is read piece by piece, through the libuv loop: ahead of the consumer, into a bounded ring, never more. */
+struct io_loop;
+int must_use io_loop_new(const struct allocator *from, struct io_loop **out);
+void io_loop_free(struct io_loop *loop);
+
+/* Samples of a wav file, or of standard input (path "-": a wav stream, or, without its header, raw 16-bit little-endian mono).
+ * Reads at most `count` samples of each channel into samples[channel * stride + i]; *got 0 at the end. Blocks until there are some:
+ * `least` of them, or the end. */
+struct wave_reader;
+int must_use wave_reader_open(struct io_loop *loop, const char *path, struct report *report, struct wave_reader **out);
+void wave_reader_close(struct wave_reader *reader);
+int wave_reader_channels(const struct wave_reader *reader);
+double wave_reader_rate(const struct wave_reader *reader); /* 0: unknown (raw) */
+int must_use wave_reader_next(struct wave_reader *reader, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got,
+                              struct report *report);
+
+#endif
