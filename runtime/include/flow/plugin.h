@@ -373,6 +373,8 @@ struct flow_host {
     bool (*cancelled)(void *owner);
 
     const void *(*extension)(const struct flow_host *host, const char *id); /* "flow.NAME/REVISION", or NULL */
+
+    void *device; /* the host's: whose threads parallel_for and gemm use. Copies of this table keep it. */
 };
 
 #define FLOW_HOST_HAS(host, member) ((host)->size >= offsetof(struct flow_host, member) + sizeof((host)->member))
