@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `check` prints: shapes of inputs and outputs, parameters, states and delays, the plan. */
+#include "embed/embed.h"
+#include "embed/text_out.h"
+
+#include <string.h>
+
+/* Extents for a memory plan where the caller named none: one row, and lengths that most front ends accept. */
+static const int64_t usual_lengths[] = {1000, 16000, 960, 64, 7};
+
+static bool symbol_named(const struct flow_describe_options *options, const char *symbol) {
+    size_t length = strlen(symbol);
+    for (size_t i = 0; i < options->extent_count; i++)
+        if (strncmp(options->extents[i], symbol, length) == 0 && options->extents[i][length] == '=') return true;
+    return false;
+}
+
+static bool input_has_symbol(const struct network *network, const char *symbol) {
+    for (size_t i = 0; i < network->input_count; i++)
+        for (int32_t axis = 0; axis < network->inputs[i].rank; axis++)
+            if (strcmp(network->inputs[i].extents[axis]->text, symbol) == 0) return true;
+    return false;
+}
+
+static int describe_instance(flow_graph *graph, const struct flow_describe_options *options, int64_t length, struct report *report,
+                             struct instance **out) {
+    const struct allocator *from = &graph->runtime->from;
+    const struct network *network = graph->network;
+    size_t count = options->extent_count;
+    const char **extents = memory_array(from, count + 1, sizeof *extents);
+    struct flow_tensor *inputs = memory_array(from, network->input_count, sizeof *inputs);
+    int rc = extents && inputs ? 0 : report_memory(report);
+    if (rc == 0) {
+        for (size_t i = 0; i < count; i++) extents[i] = options->extents[i];
+        if (!symbol_named(options, "B") && input_has_symbol(network, "B")) extents[count++] = "B=1";
+        rc = instance_inputs(network, extents, count, length, graph->precision, report, inputs);
+    }
+    if (rc == 0) {
+        struct instance_options instance = graph_instance_options(graph);
+        instance.inputs = inputs, instance.stream = options->stream, instance.first = options->stream != NULL;
+        rc = instance_new(from, network, &instance, report, out);
+    }
+    memory_free(from, inputs, (network->input_count ? network->input_count : 1) * sizeof *inputs);
+    memory_free(from, extents, (options->extent_count + 1) * sizeof *extents);
+    return rc;
+}
+
+static void print_shape(struct text *text, const struct flow_tensor *type) {
+    text_format(text, "%s [", dtype_name(type->dtype));
+    for (int32_t i = 0; i < type->rank; i++) text_format(text, "%s%lld", i ? ", " : "", (long long)type->shape[i]);
+    text_put(text, "]");
+}
+
+static void describe_ports(const flow_graph *graph, const struct instance *instance, const struct instance_options *options,
+                           struct text *text) {
+    const struct network *network = graph->network;
+    for (size_t side = 0; side < 2; side++) {
+        size_t count = side ? network->output_count : network->input_count;
+        const int32_t *values = side ? instance->outputs : instance->inputs;
+        for (size_t i = 0; i < count; i++) {
+            const struct instance_value *value = &instance->values[values[i]];
+            text_format(text, "%-7s %-24s ", side ? "output" : "input", side ? network->outputs[i].name : network->inputs[i].name);
+            print_shape(text, &value->type);
+            text_put(text, "  ");
+            if (instance_symbols(&graph->runtime->from, network, options, instance, values[i], text) < 0) text->failed = true;
+            text_put(text, value->dynamic ? "  (axis 0 at most)\n" : "\n");
+        }
+    }
+}
+
+static void describe_stream(const struct instance *instance, const char *stream, struct text *text) {
+    int64_t bytes = 0;
+    text_format(text, "streams along %s:\n", stream);
+    for (size_t i = 0; i < instance->node_count; i++) {
+        const struct instance_node *node = &instance->nodes[i];
+        if (!node->streaming || (!node->state_count && !node->infer.delay)) continue;
+        text_format(text, "  %-28s", node->source ? node->source->path : "(align)");
+        for (int32_t s = node->state; s < node->state + node->state_count; s++) {
+            const struct instance_state *state = &instance->states[s];
+            int64_t size = flow_tensor_count(&state->out) * dtype_bytes(state->out.dtype);
+            bytes += size;
+            text_format(text, " %s ", state->about ? state->about->name : state->name);
+            print_shape(text, &state->out);
+            text_format(text, " %lld bytes", (long long)size);
+        }
+        if (node->infer.delay) text_format(text, "  delay %lld", (long long)node->infer.delay);
+        text_put(text, "\n");
+    }
+    text_format(text, "  state after the first piece: %lld bytes\n", (long long)bytes);
+}
+
+static void describe_text(const flow_graph *graph, const struct instance *instance, const struct plan *plan,
+                          const struct flow_describe_options *options, struct text *text) {
+    struct instance_options symbols = graph_instance_options(graph);
+    symbols.stream = options->stream, symbols.first = options->stream != NULL;
+    int64_t params = 0;
+    for (size_t i = 0; i < instance->param_count; i++) params += flow_tensor_count(&instance->values[instance->params[i]].type);
+    text_format(text, "graph %s: %zu nodes, %zu parameters (%lld numbers)\n",
+                graph->network->name ? graph->network->name : graph->network->path, instance->node_count, instance->param_count,
+                (long long)params);
+    describe_ports(graph, instance, &symbols, text);
+    if (options->stream) describe_stream(instance, options->stream, text);
+    plan_describe(plan, false, text);
+}
+
+int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *options, flow_errors **errors, char **out) {
+    struct flow_describe_options given = {.size = sizeof given};
+    if (options) memcpy(&given, options, options->size < sizeof given ? options->size : sizeof given);
+    const struct allocator *from = &graph->runtime->from;
+    struct report report;
+    errors_begin(&report, from);
+    *out = NULL;
+    struct instance *instance = NULL;
+    int rc = -1;
+    for (size_t i = 0; rc < 0 && i < sizeof usual_lengths / sizeof *usual_lengths; i++) {
+        report_free(&report);
+        errors_begin(&report, from);
+        rc = describe_instance(graph, &given, usual_lengths[i], &report, &instance);
+    }
+    if (rc < 0) return errors_end(&report, errors, rc);
+    struct plan_options options_of_plan = {given.streams > 0 ? given.streams : 1, FLOW_DEVICE_CPU, &graph->host};
+    struct plan *plan = NULL;
+    rc = plan_new(from, instance, &options_of_plan, &report, &plan);
+    if (rc == 0) {
+        struct text text;
+        text_init(&text, from);
+        if (given.json) plan_describe(plan, true, &text);
+        else describe_text(graph, instance, plan, &given, &text);
+        *out = text_out(&text);
+        if (!*out) rc = report_memory(&report);
+        text_free(&text);
+    }
+    plan_free(plan);
+    instance_free(instance);
+    return errors_end(&report, errors, rc);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the public objects are made of. */
+#ifndef FLOW_EMBED_EMBED_H
+#define FLOW_EMBED_EMBED_H
+
+#include "device/device.h"
+#include "exec/exec.h"
+#include "graph/instance.h"
+#include "io/io.h"
+#include "plan/plan.h"
+
+#include <flow/flow.h>
+#include <pthread.h>
+
+struct flow_errors {
+    struct allocator from;
+    struct report report;
+};
+
+struct flow_runtime {
+    struct allocator from;
+    struct registry *registry;
+    pthread_mutex_t lock; /* guards device and loop, which are made when first needed */
+    struct device *device;
+    struct io_loop *loop;
+    int threads;
+};
+
+struct flow_graph {
+    flow_runtime *runtime;
+    struct network *network;
+    struct model *model;
+    struct tensor_file *weights; /* parameters lie in its mapping */
+    struct flow_host host;       /* the device's */
+    int32_t precision;
+    bool seeded;
+    uint64_t seed;
+};
+
+/* A message list under way: functions report into it and end with errors_end, which hands it to the caller. */
+void errors_begin(struct report *report, const struct allocator *from);
+int errors_end(struct report *report, flow_errors **errors, int code);
+
+int must_use runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *report, struct device **out);
+int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **out);
+
+/* The options every instance of this graph is made with; streaming fields are left zero. */
+struct instance_options graph_instance_options(const flow_graph *graph);
+
+#endif

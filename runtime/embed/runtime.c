@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "embed/embed.h"
+#include "embed/text_out.h"
+#include "graph/schema.h"
+
+#include <string.h>
+
+int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out) {
+    struct flow_runtime_options given = {.size = sizeof given};
+    if (options) memcpy(&given, options, options->size < sizeof given ? options->size : sizeof given);
+    struct allocator from = given.resize ? (struct allocator){given.resize_context, given.resize} : memory_default;
+    struct report report;
+    errors_begin(&report, &from);
+    *out = NULL;
+    if (given.device && strcmp(given.device, "cpu") != 0)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_UNSUPPORTED, (struct position){0}, "device '%s' is not in this build; there is 'cpu'",
+                                     given.device));
+    if (given.threads < 0 || given.threads > 1024)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "threads is %d, expected 1 to 1024, or 0 for all cores",
+                                     given.threads));
+    flow_runtime *runtime = memory_new(&from, sizeof *runtime);
+    if (!runtime) return errors_end(&report, errors, report_memory(&report));
+    runtime->from = from, runtime->threads = given.threads;
+    int rc = pthread_mutex_init(&runtime->lock, NULL) ? report_memory(&report) : 0;
+    if (rc == 0) {
+        struct registry_options registry = {.path = given.plugin_path};
+        rc = registry_new(&runtime->from, &registry, &runtime->registry);
+        if (rc < 0) {
+            report_add(&report, rc, (struct position){0}, "the operators could not be set up: %s", status_text(rc));
+            pthread_mutex_destroy(&runtime->lock);
+        }
+    }
+    if (rc < 0) memory_free(&from, runtime, sizeof *runtime);
+    else *out = runtime;
+    /* The report's allocator is `from`, on this stack: errors_end copies it. */
+    return errors_end(&report, errors, rc);
+}
+
+void flow_runtime_free(flow_runtime *runtime) {
+    if (!runtime) return;
+    if (runtime->loop) io_loop_free(runtime->loop);
+    if (runtime->device) runtime->device->api->free(runtime->device);
+    registry_free(runtime->registry);
+    pthread_mutex_destroy(&runtime->lock);
+    struct allocator from = runtime->from;
+    memory_free(&from, runtime, sizeof *runtime);
+}
+
+int runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *report, struct device **out) {
+    int rc = 0;
+    pthread_mutex_lock(&runtime->lock);
+    if (!runtime->device) {
+        struct device_cpu_options options = {.threads = runtime->threads ? runtime->threads : threads_of_graph, .isa = -1};
+        rc = device_cpu_new(&runtime->from, &options, &runtime->device);
+        if (rc < 0) report_add(report, rc, (struct position){0}, "the CPU device could not be set up: %s", status_text(rc));
+    }
+    *out = runtime->device;
+    pthread_mutex_unlock(&runtime->lock);
+    return rc;
+}
+
+int runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **out) {
+    int rc = 0;
+    pthread_mutex_lock(&runtime->lock);
+    if (!runtime->loop) {
+        rc = io_loop_new(&runtime->from, &runtime->loop);
+        if (rc < 0) report_add(report, rc, (struct position){0}, "the input loop could not be started: %s", status_text(rc));
+    }
+    *out = runtime->loop;
+    pthread_mutex_unlock(&runtime->lock);
+    return rc;
+}
+
+static struct flow_operator_info operator_info(const struct registry_entry *entry) {
+    return (struct flow_operator_info){entry->op, entry->plugin, entry->file, entry->kernels, entry->kernel_count};
+}
+
+int flow_runtime_operator(flow_runtime *runtime, const char *name, flow_errors **errors, struct flow_operator_info *out) {
+    struct report report;
+    errors_begin(&report, &runtime->from);
+    struct text why;
+    text_init(&why, &runtime->from);
+    const struct registry_entry *entry = registry_find(runtime->registry, name, &why);
+    int rc = 0;
+    if (entry) *out = operator_info(entry);
+    else rc = report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "there is no operator '%s'%s", name, why.at ? why.at : "");
+    text_free(&why);
+    return errors_end(&report, errors, rc);
+}
+
+int flow_runtime_operators(flow_runtime *runtime, flow_errors **errors, struct flow_operator_info **out, size_t *count, char **failures) {
+    struct report report;
+    errors_begin(&report, &runtime->from);
+    const struct registry_entry **all = NULL;
+    struct text failed;
+    text_init(&failed, &runtime->from);
+    *out = NULL, *count = 0;
+    if (failures) *failures = NULL;
+    size_t n = 0;
+    int rc = registry_all(runtime->registry, &all, &n, &failed);
+    struct flow_operator_info *list = rc == 0 ? memory_array(&runtime->from, n, sizeof *list) : NULL;
+    if (rc == 0 && !list) rc = report_memory(&report);
+    if (rc == 0) {
+        for (size_t i = 0; i < n; i++) list[i] = operator_info(all[i]);
+        *out = list, *count = n;
+        if (failures && failed.length) *failures = text_out(&failed);
+    }
+    text_free(&failed);
+    return errors_end(&report, errors, rc);
+}
+
+void flow_runtime_operators_free(flow_runtime *runtime, struct flow_operator_info *list, size_t count) {
+    memory_free(&runtime->from, list, (count ? count : 1) * sizeof *list);
+}
+
+int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text) {
+    struct report report;
+    errors_begin(&report, &runtime->from);
+    struct text schema;
+    text_init(&schema, &runtime->from);
+    int rc = schema_write(runtime->registry, &schema);
+    *text = rc == 0 ? text_out(&schema) : NULL;
+    if (rc == 0 && !*text) rc = report_memory(&report);
+    text_free(&schema);
+    return errors_end(&report, errors, rc);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One caller's runs. A session keeps the plans it made, by the extents they are for: pieces of a stream alternate between a few. */
+#include "base/half.h"
+#include "embed/embed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A plan for certain extents. `follower` is the entry that came next the last time: streams repeat themselves. */
+struct session_plan {
+    struct instance *instance;
+    struct plan *plan;
+    struct session_plan *follower;
+    uint64_t used;
+};
+
+enum { SESSION_PLANS = 64 };
+
+/* Memory that an input was copied to: converted, or fed back from an output. */
+struct session_copy {
+    void *data;
+    size_t bytes;
+};
+
+struct flow_session {
+    flow_graph *graph;
+    struct context *context;
+    struct flow_session_options options;
+    char *stream;
+    struct flow_tensor *inputs; /* as bound; rank -1: not yet */
+    struct flow_tensor *fed;    /* as run: of the declared type */
+    struct session_copy *copies;
+    int32_t *feedback;          /* by input: the output it repeats; -1 */
+    struct session_plan *plans[SESSION_PLANS];
+    size_t plan_count;
+    struct session_plan *current;
+    const struct flow_tensor *outputs;
+    uint64_t runs;
+    bool started; /* streaming: inside a sequence */
+    size_t initialised;
+};
+
+static const struct allocator *from_of(const flow_session *session) { return &session->graph->runtime->from; }
+
+static struct position file_position(const flow_session *session) { return (struct position){session->graph->network->path, 0, 0}; }
+
+int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out) {
+    const struct allocator *from = &graph->runtime->from;
+    struct report report;
+    errors_begin(&report, from);
+    *out = NULL;
+    flow_session *session = memory_new(from, sizeof *session);
+    if (!session) return errors_end(&report, errors, report_memory(&report));
+    session->graph = graph;
+    if (options) memcpy(&session->options, options, options->size < sizeof *options ? options->size : sizeof *options);
+    size_t count = graph->network->input_count;
+    session->inputs = memory_array(from, count, sizeof *session->inputs);
+    session->fed = memory_array(from, count, sizeof *session->fed);
+    session->copies = memory_array(from, count, sizeof *session->copies);
+    session->feedback = memory_array(from, count, sizeof *session->feedback);
+    int rc = session->inputs && session->fed && session->copies && session->feedback ? 0 : report_memory(&report);
+    for (size_t i = 0; rc == 0 && i < count; i++) session->inputs[i].rank = -1, session->feedback[i] = -1;
+    const char *stream = options ? options->stream : NULL;
+    if (rc == 0 && stream) {
+        session->stream = memory_new(from, strlen(stream) + 1);
+        if (session->stream) memcpy(session->stream, stream, strlen(stream));
+        else rc = report_memory(&report);
+    }
+    const char *streams = flow_graph_run_option(graph, "streams");
+    if (!session->options.streams && streams) session->options.streams = (int32_t)strtol(streams, NULL, 10);
+    if (session->options.streams < 1) session->options.streams = 1;
+    if (rc == 0 && context_new(from, graph->model, &session->context) < 0) rc = report_memory(&report);
+    if (rc == 0 && session->options.profile) rc = context_profile_start(session->context);
+    if (rc < 0) flow_session_free(session);
+    else *out = session;
+    return errors_end(&report, errors, rc);
+}
+
+static void plan_drop(flow_session *session, struct session_plan *entry) {
+    if (!entry) return;
+    if (session->context && entry->plan) context_forget(session->context, entry->plan);
+    plan_free(entry->plan);
+    instance_free(entry->instance);
+    memory_free(from_of(session), entry, sizeof *entry);
+}
+
+void flow_session_free(flow_session *session) {
+    if (!session) return;
+    const struct allocator *from = from_of(session);
+    size_t count = session->graph->network->input_count, room = count ? count : 1;
+    for (size_t i = 0; i < session->plan_count; i++) plan_drop(session, session->plans[i]);
+    context_free(session->context);
+    for (size_t i = 0; session->copies && i < count; i++) memory_free(from, session->copies[i].data, session->copies[i].bytes);
+    memory_free(from, session->inputs, room * sizeof *session->inputs);
+    memory_free(from, session->fed, room * sizeof *session->fed);
+    memory_free(from, session->copies, room * sizeof *session->copies);
+    memory_free(from, session->feedback, room * sizeof *session->feedback);
+    if (session->stream) memory_free(from, session->stream, strlen(session->stream) + 1);
+    memory_free(from, session, sizeof *session);
+}
+
+/* Index of an input, or an error that names the nearest. */
+static int find_input(const flow_session *session, const char *name, struct report *report) {
+    const struct network *network = session->graph->network;
+    struct nearest nearest;
+    nearest_init(&nearest, name);
+    for (size_t i = 0; i < network->input_count; i++) {
+        if (strcmp(network->inputs[i].name, name) == 0) return (int)i;
+        nearest_offer(&nearest, network->inputs[i].name);
+    }
+    const char *meant = nearest_name(&nearest);
+    return report_add(report, FLOW_ERROR_USAGE, file_position(session), "the graph has no input '%s'%s%s%s", name,
+                      meant ? " (did you mean '" : "", meant ? meant : "", meant ? "'?)" : "");
+}
+
+static int find_output(const flow_session *session, const char *name, struct report *report) {
+    const struct network *network = session->graph->network;
+    struct nearest nearest;
+    nearest_init(&nearest, name);
+    for (size_t i = 0; i < network->output_count; i++) {
+        if (strcmp(network->outputs[i].name, name) == 0) return (int)i;
+        nearest_offer(&nearest, network->outputs[i].name);
+    }
+    const char *meant = nearest_name(&nearest);
+    return report_add(report, FLOW_ERROR_USAGE, file_position(session), "the graph has no output '%s'%s%s%s", name,
+                      meant ? " (did you mean '" : "", meant ? meant : "", meant ? "'?)" : "");
+}
+
+int flow_session_input(flow_session *session, const char *name, const struct flow_tensor *value, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    int index = find_input(session, name, &report);
+    if (index < 0) return errors_end(&report, errors, index);
+    const struct network_input *input = &session->graph->network->inputs[index];
+    if (value->rank != input->rank)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_SHAPE, input->at, "input '%s' has %d axes in the graph, the tensor given has %d", name,
+                                     input->rank, value->rank));
+    session->inputs[index] = *value;
+    return errors_end(&report, errors, 0);
+}
+
+int flow_session_feedback(flow_session *session, const char *input, const char *output, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    int to = find_input(session, input, &report), what = find_output(session, output, &report);
+    if (to >= 0 && what >= 0) session->feedback[to] = what;
+    return errors_end(&report, errors, to < 0 ? to : what < 0 ? what : 0);
+}
+
+static int copy_room(flow_session *session, size_t index, int64_t bytes, struct report *report) {
+    struct session_copy *copy = &session->copies[index];
+    if ((int64_t)copy->bytes >= bytes) return 0;
+    memory_free(from_of(session), copy->data, copy->bytes);
+    copy->data = memory_new(from_of(session), (size_t)bytes);
+    copy->bytes = copy->data ? (size_t)bytes : 0;
+    return copy->data ? 0 : report_memory(report);
+}
+
+static void store_real(void *data, int32_t dtype, int64_t index, double value) {
+    switch (dtype) {
+    case FLOW_F32: ((float *)data)[index] = (float)value; break;
+    case FLOW_F64: ((double *)data)[index] = value; break;
+    case FLOW_F16: ((uint16_t *)data)[index] = half_from_float((float)value); break;
+    case FLOW_BF16: ((uint16_t *)data)[index] = bfloat_from_float((float)value); break;
+    case FLOW_I32: ((int32_t *)data)[index] = (int32_t)value; break;
+    case FLOW_I64: ((int64_t *)data)[index] = (int64_t)value; break;
+    default: ((uint8_t *)data)[index] = (uint8_t)value; break;
+    }
+}
+
+static int32_t declared_type(const flow_session *session, size_t index) {
+    int32_t dtype = session->graph->network->inputs[index].dtype;
+    return dtype == FLOW_F32 && session->graph->precision == FLOW_F64 ? FLOW_F64 : dtype;
+}
+
+/* A given tensor of another type is converted where nothing is lost but rounding: float to float, integer to wider integer or float. */
+static int convert_input(flow_session *session, size_t index, struct report *report) {
+    const struct flow_tensor *given = &session->inputs[index];
+    const struct network_input *input = &session->graph->network->inputs[index];
+    int32_t dtype = declared_type(session, index);
+    struct flow_tensor *fed = &session->fed[index];
+    *fed = *given;
+    if (given->dtype == dtype) return 0;
+    bool fits = dtype_float(dtype) ? given->dtype != FLOW_BOOL
+                                   : !dtype_float(given->dtype) && dtype != FLOW_BOOL && dtype_bytes(given->dtype) < dtype_bytes(dtype);
+    if (!fits)
+        return report_add(report, FLOW_ERROR_TYPE, input->dtype_at, "input '%s' is %s in the graph, the tensor given is %s", input->name,
+                          dtype_name(dtype), dtype_name(given->dtype));
+    int64_t count = flow_tensor_count(given), bytes;
+    if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, index, bytes, report) < 0) return report_memory(report);
+    *fed = flow_tensor_of(session->copies[index].data, dtype, given->rank, given->shape);
+    for (int64_t i = 0; i < count; i++) store_real(fed->data, dtype, i, flow_tensor_real(given, i));
+    return 0;
+}
+
+/* The last run's output becomes this run's input. Copied, since the run overwrites its outputs. */
+static int feed_back(flow_session *session, size_t index, struct report *report) {
+    const struct flow_tensor *last = &session->outputs[session->feedback[index]];
+    int64_t count = flow_tensor_count(last), size = dtype_bytes(last->dtype);
+    if (copy_room(session, index, count * size, report) < 0) return FLOW_ERROR_MEMORY;
+    struct flow_tensor made = flow_tensor_of(session->copies[index].data, last->dtype, last->rank, last->shape);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t offset = 0, rest = i;
+        for (int32_t axis = last->rank - 1; axis >= 0; axis--) {
+            offset += rest % last->shape[axis] * last->strides[axis];
+            rest /= last->shape[axis];
+        }
+        memcpy((char *)made.data + i * size, (const char *)last->data + offset * size, (size_t)size);
+    }
+    session->fed[index] = made;
+    return 0;
+}
+
+static int gather_inputs(flow_session *session, struct report *report) {
+    const struct network *network = session->graph->network;
+    int rc = 0;
+    for (size_t i = 0; i < network->input_count; i++) {
+        int code;
+        if (session->feedback[i] >= 0 && session->outputs && session->started) code = feed_back(session, i, report);
+        else if (session->inputs[i].rank < 0)
+            code = report_add(report, FLOW_ERROR_USAGE, network->inputs[i].at, "input '%s' is not given", network->inputs[i].name);
+        else code = convert_input(session, i, report);
+        if (code < 0) rc = code;
+    }
+    return rc;
+}
+
+static struct session_plan *find_plan(flow_session *session, const struct instance_options *options) {
+    struct session_plan *guess = session->current ? session->current->follower : NULL;
+    if (guess && instance_fits(guess->instance, options)) return guess;
+    for (size_t i = 0; i < session->plan_count; i++)
+        if (session->plans[i] != guess && instance_fits(session->plans[i]->instance, options)) return session->plans[i];
+    return NULL;
+}
+
+/* The plan least recently used makes room; never the current one, whose states go on. */
+static void evict_plan(flow_session *session) {
+    size_t oldest = session->plan_count;
+    for (size_t i = 0; i < session->plan_count; i++) {
+        if (session->plans[i] == session->current) continue;
+        if (oldest == session->plan_count || session->plans[i]->used < session->plans[oldest]->used) oldest = i;
+    }
+    struct session_plan *gone = session->plans[oldest];
+    for (size_t i = 0; i < session->plan_count; i++)
+        if (session->plans[i]->follower == gone) session->plans[i]->follower = NULL;
+    session->plans[oldest] = session->plans[--session->plan_count];
+    plan_drop(session, gone);
+}
+
+static int make_plan(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
+    const flow_graph *graph = session->graph;
+    struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
+    if (!entry) return report_memory(report);
+    struct plan_options plan = {session->options.streams, FLOW_DEVICE_CPU, &graph->host};
+    int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
+    if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
+    size_t initialised = 0;
+    if (rc == 0) rc = model_fill(graph->model, entry->instance, report, &initialised);
+    session->initialised += initialised;
+    if (rc < 0) {
+        plan_drop(session, entry);
+        return rc;
+    }
+    if (session->plan_count == SESSION_PLANS) evict_plan(session);
+    session->plans[session->plan_count++] = entry;
+    *out = entry;
+    return 0;
+}
+
+static int session_step(flow_session *session, bool flush, struct report *report) {
+    int rc = gather_inputs(session, report);
+    if (rc < 0) return rc;
+    struct instance_options options = graph_instance_options(session->graph);
+    options.inputs = session->fed;
+    options.stream = session->stream;
+    if (session->stream) {
+        options.first = !session->started, options.flush = flush;
+        options.before = session->started ? session->current->instance : NULL;
+        if (!session->started && session->runs) context_reset(session->context);
+    }
+    struct session_plan *entry = find_plan(session, &options);
+    if (!entry && (rc = make_plan(session, &options, report, &entry)) < 0) return rc;
+    if (session->current) session->current->follower = entry;
+    session->current = entry;
+    entry->used = ++session->runs;
+    session->started = session->stream ? !flush : true;
+    rc = context_bind(session->context, entry->plan, report);
+    if (rc == 0) rc = context_run(session->context, session->fed, report, &session->outputs);
+    if (rc < 0) session->outputs = NULL;
+    return rc;
+}
+
+int flow_session_run(flow_session *session, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    return errors_end(&report, errors, session_step(session, false, &report));
+}
+
+int flow_session_finish(flow_session *session, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    int rc = session->stream ? session_step(session, true, &report)
+                             : report_add(&report, FLOW_ERROR_USAGE, file_position(session), "the session does not stream");
+    return errors_end(&report, errors, rc);
+}
+
+const struct flow_tensor *flow_session_output_at(const flow_session *session, size_t index) {
+    return session->outputs && index < session->graph->network->output_count ? &session->outputs[index] : NULL;
+}
+
+const struct flow_tensor *flow_session_output(const flow_session *session, const char *name) {
+    const struct network *network = session->graph->network;
+    for (size_t i = 0; i < network->output_count; i++)
+        if (strcmp(network->outputs[i].name, name) == 0) return flow_session_output_at(session, i);
+    return NULL;
+}
+
+int32_t flow_session_output_axis(const flow_session *session, size_t index) {
+    if (!session->outputs || index >= session->graph->network->output_count) return -1;
+    const struct instance *instance = session->current->instance;
+    return instance->values[instance->outputs[index]].stream_axis;
+}
+
+void flow_session_reset(flow_session *session) {
+    context_reset(session->context);
+    session->started = false, session->outputs = NULL;
+}
+
+void flow_session_cancel(flow_session *session) { context_cancel(session->context); }
+
+struct flow_memory flow_session_memory(const flow_session *session) {
+    struct flow_memory memory = {.initialised = (int64_t)session->initialised};
+    if (!session->current) return memory;
+    const struct instance *instance = session->current->instance;
+    const struct plan *plan = session->current->plan;
+    memory.arena = plan->bytes, memory.unshared = plan->unshared;
+    for (size_t i = 0; i < instance->param_count; i++) {
+        const struct flow_tensor *type = &instance->values[instance->params[i]].type;
+        memory.params += flow_tensor_count(type) * dtype_bytes(type->dtype);
+    }
+    for (size_t i = 0; i < instance->state_count; i++) {
+        const struct flow_tensor *type = &instance->states[i].out;
+        memory.states += flow_tensor_count(type) * dtype_bytes(type->dtype);
+    }
+    for (size_t i = 0; i < plan->packed_count; i++) memory.packed += plan->packed[i].bytes;
+    return memory;
+}
+
+int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count) {
+    /* The two structs are one: exec's is declared in the same order. */
+    _Static_assert(sizeof(struct flow_times) == sizeof(struct context_times), "times are passed on as they are");
+    const struct context_times *times;
+    int rc = context_profile(session->context, &times, count);
+    *out = (const struct flow_times *)(const void *)times;
+    return rc;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flow/flow.h: load a graph, feed it, run it. What an application embeds; the command `flowrun` uses nothing else.
+ *
+ *     flow_runtime *runtime;  flow_graph *graph;  flow_session *session;  flow_errors *errors = NULL;
+ *     if (flow_runtime_new(NULL, &errors, &runtime) == 0 && flow_graph_open(runtime, "vad.yaml", NULL, &errors, &graph) == 0 &&
+ *         flow_session_new(graph, NULL, &errors, &session) == 0) {
+ *         struct flow_tensor wave = flow_tensor_of(samples, FLOW_F32, 2, (int64_t[]){1, count});
+ *         flow_session_input(session, "wave", &wave, &errors);
+ *         flow_session_run(session, &errors);
+ *         const struct flow_tensor *p = flow_session_output(session, "speech_probability");
+ *     }
+ *
+ * Functions that can fail return 0 or a negative FLOW_ERROR_* and, where `errors` is not NULL, say why in *errors: there may be several
+ * (all errors of a graph file come together). Free it with flow_errors_free; a list that is not freed is added to. Nothing here exits,
+ * prints or keeps global state. Objects are used by one thread at a time, except where [any thread] is said; different sessions of one
+ * graph may run at once.
+ */
+#ifndef FLOW_FLOW_H
+#define FLOW_FLOW_H
+
+#include <flow/plugin.h>
+#include <flow/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct flow_errors flow_errors;
+typedef struct flow_runtime flow_runtime;
+typedef struct flow_graph flow_graph;
+typedef struct flow_session flow_session;
+typedef struct flow_file flow_file;
+typedef struct flow_wave flow_wave;
+
+/* ---- Errors ------------------------------------------------------------------------------------------------------ */
+
+/* line and column count from 1; 0: none. file NULL: none. */
+struct flow_error {
+    int32_t code;
+    int32_t line, column;
+    const char *file;
+    const char *text;
+};
+FLOW_EXPORT int32_t flow_errors_count(const flow_errors *errors); /* NULL is legal: 0 */
+FLOW_EXPORT struct flow_error flow_errors_get(const flow_errors *errors, int32_t index);
+FLOW_EXPORT void flow_errors_free(flow_errors *errors);
+FLOW_EXPORT const char *flow_status_text(int32_t code);
+FLOW_EXPORT const char *flow_version(void);
+
+/* Text that a function returned. */
+FLOW_EXPORT void flow_text_free(char *text);
+
+/* ---- Runtime: operators, plugins, threads -------------------------------------------------------------------------- */
+
+struct flow_runtime_options {
+    uint32_t size;           /* sizeof(struct flow_runtime_options) */
+    int32_t threads;         /* most that run at once, the caller's included; 0: as the first graph says, else all cores */
+    const char *device;      /* "cpu" (default) */
+    const char *plugin_path; /* folders, ':' between them; searched before FLOW_PLUGIN_PATH */
+    /* Where memory comes from: as realloc (block NULL: allocate, new_size 0: free), thread-safe. NULL: the C library. */
+    void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
+    void *resize_context;
+};
+FLOW_EXPORT int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out);
+FLOW_EXPORT void flow_runtime_free(flow_runtime *runtime); /* after its graphs */
+
+struct flow_operator_info {
+    const struct flow_operator *op;
+    const char *plugin;
+    const char *file; /* NULL: built in */
+    const struct flow_kernel *kernels;
+    uint32_t kernel_count;
+};
+/* One operator, or all in order of name (opens every plugin; those that fail are described in *failures, a line each, or NULL). */
+FLOW_EXPORT int flow_runtime_operator(flow_runtime *runtime, const char *name, flow_errors **errors, struct flow_operator_info *out);
+FLOW_EXPORT int flow_runtime_operators(flow_runtime *runtime, flow_errors **errors, struct flow_operator_info **out, size_t *count,
+                                       char **failures);
+FLOW_EXPORT void flow_runtime_operators_free(flow_runtime *runtime, struct flow_operator_info *list, size_t count);
+/* A JSON Schema of graph files, from the operators there are. */
+FLOW_EXPORT int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text);
+
+/* ---- Graphs ------------------------------------------------------------------------------------------------------- */
+
+struct flow_graph_options {
+    uint32_t size;
+    int32_t precision;      /* FLOW_F32, or FLOW_F64: every f32 of the graph is computed in f64 */
+    const char *const *set; /* "name=value": variables */
+    size_t set_count;
+    const char *weights;    /* in place of the graph's own; "": none */
+    bool seeded;            /* `seed` replaces the graph's */
+    uint64_t seed;
+};
+FLOW_EXPORT int flow_graph_open(flow_runtime *runtime, const char *path, const struct flow_graph_options *options, flow_errors **errors,
+                                flow_graph **out);
+/* From text; `path` names it in messages and is where relative files are looked for. */
+FLOW_EXPORT int flow_graph_parse(flow_runtime *runtime, const char *path, const char *text, size_t length,
+                                 const struct flow_graph_options *options, flow_errors **errors, flow_graph **out);
+FLOW_EXPORT void flow_graph_free(flow_graph *graph); /* after its sessions */
+
+struct flow_graph_port {
+    const char *name;
+    int32_t dtype;  /* inputs; -1 for outputs */
+    int32_t rank;   /* inputs; -1 for outputs */
+    const char *extents[FLOW_RANK_MAX]; /* inputs: "B", "160" */
+};
+FLOW_EXPORT const char *flow_graph_name(const flow_graph *graph);
+FLOW_EXPORT const char *flow_graph_doc(const flow_graph *graph);
+FLOW_EXPORT size_t flow_graph_inputs(const flow_graph *graph);
+FLOW_EXPORT size_t flow_graph_outputs(const flow_graph *graph);
+FLOW_EXPORT struct flow_graph_port flow_graph_input(const flow_graph *graph, size_t index);
+FLOW_EXPORT struct flow_graph_port flow_graph_output(const flow_graph *graph, size_t index);
+/* What `run:` says under a key (NULL: nothing); of a mapping under `key`, entry by entry (false after the last). */
+FLOW_EXPORT const char *flow_graph_run_option(const flow_graph *graph, const char *key);
+FLOW_EXPORT bool flow_graph_run_entry(const flow_graph *graph, const char *key, size_t index, const char **name, const char **value);
+
+/* Gives a parameter its value, copied; before the first session. */
+FLOW_EXPORT int flow_graph_set(flow_graph *graph, const char *param, const struct flow_tensor *value, flow_errors **errors);
+
+/* Checks the graph for all extents of its symbols (streaming along `stream` if not NULL), runs nothing. */
+FLOW_EXPORT int flow_graph_check(flow_graph *graph, const char *stream, flow_errors **errors);
+struct flow_describe_options {
+    uint32_t size;
+    bool json;
+    bool verbose;
+    const char *stream;         /* a symbol: also states and delays */
+    const char *const *extents; /* "T=100": of symbols, for the memory plan */
+    size_t extent_count;
+    int32_t streams;
+};
+/* Shapes, streams, kernels, memory plan and its peak, as text or JSON. */
+FLOW_EXPORT int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *options, flow_errors **errors, char **text);
+/* A drawing: format "svg", "dot" or "mermaid". */
+FLOW_EXPORT int flow_graph_draw(flow_graph *graph, const char *format, flow_errors **errors, char **text);
+
+/* ---- Sessions: one caller's runs ------------------------------------------------------------------------------------ */
+
+struct flow_session_options {
+    uint32_t size;
+    int32_t streams;    /* most independent branches at once; 0: as the graph says, else 1 */
+    const char *stream; /* the symbol along which the sequence comes in pieces; NULL: whole */
+    bool profile;
+};
+FLOW_EXPORT int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out);
+FLOW_EXPORT void flow_session_free(flow_session *session);
+
+/* Binds an input without copying: the memory must stay until the run is over. Any strides. Stays bound for later runs. */
+FLOW_EXPORT int flow_session_input(flow_session *session, const char *name, const struct flow_tensor *value, flow_errors **errors);
+/* Binds an input to what an output was in the last run (copied): a graph that feeds itself. */
+FLOW_EXPORT int flow_session_feedback(flow_session *session, const char *input, const char *output, flow_errors **errors);
+/* One run; when streaming one piece, the bound inputs being the piece. */
+FLOW_EXPORT int flow_session_run(flow_session *session, flow_errors **errors);
+/* Streaming: the last piece (it may be of extent 0): what is held back comes out. The next run starts a new sequence. */
+FLOW_EXPORT int flow_session_finish(flow_session *session, flow_errors **errors);
+/* An output of the last run, valid until the next; NULL: no such output. */
+FLOW_EXPORT const struct flow_tensor *flow_session_output(const flow_session *session, const char *name);
+FLOW_EXPORT const struct flow_tensor *flow_session_output_at(const flow_session *session, size_t index);
+/* Streaming: the axis of an output along which its pieces follow each other; -1: none. Of the last run. */
+FLOW_EXPORT int32_t flow_session_output_axis(const flow_session *session, size_t index);
+FLOW_EXPORT void flow_session_reset(flow_session *session);  /* states as at the start */
+FLOW_EXPORT void flow_session_cancel(flow_session *session); /* [any thread, signal handlers] the run ends with FLOW_ERROR_CANCELLED */
+
+struct flow_memory {
+    int64_t arena, unshared; /* bytes of the planned arena; without reuse */
+    int64_t params, packed, states;
+    int64_t initialised;     /* parameters that no file gave */
+};
+FLOW_EXPORT struct flow_memory flow_session_memory(const flow_session *session);
+struct flow_times {
+    const char *node, *op;
+    double seconds;
+    uint64_t calls;
+    double flops, bytes;
+};
+/* Times by node since the session's start (profile: true); valid until the next run. */
+FLOW_EXPORT int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count);
+
+/* ---- Tensors and files ---------------------------------------------------------------------------------------------- */
+
+/* A contiguous tensor around memory of the caller's. */
+FLOW_EXPORT struct flow_tensor flow_tensor_of(void *data, int32_t dtype, int32_t rank, const int64_t *shape);
+FLOW_EXPORT int64_t flow_tensor_count(const struct flow_tensor *tensor); /* elements */
+FLOW_EXPORT const char *flow_type_name(int32_t dtype);
+FLOW_EXPORT int64_t flow_type_bytes(int32_t dtype);
+/* Element `index` in row-major order, whatever the type, as a real. */
+FLOW_EXPORT double flow_tensor_real(const struct flow_tensor *tensor, int64_t index);
+
+/* A file of tensors (.safetensors .npy .wav .csv), read without copying where the format allows. */
+FLOW_EXPORT int flow_file_open(flow_runtime *runtime, const char *path, flow_errors **errors, flow_file **out);
+FLOW_EXPORT void flow_file_close(flow_file *file);
+FLOW_EXPORT size_t flow_file_count(const flow_file *file);
+FLOW_EXPORT const char *flow_file_name(const flow_file *file, size_t index);
+FLOW_EXPORT const struct flow_tensor *flow_file_tensor(const flow_file *file, size_t index);
+FLOW_EXPORT const struct flow_tensor *flow_file_get(const flow_file *file, const char *name); /* NULL */
+FLOW_EXPORT const char *flow_file_metadata(const flow_file *file, const char *key);           /* NULL */
+FLOW_EXPORT double flow_file_rate(const flow_file *file); /* samples a second; 0 */
+
+struct flow_named {
+    const char *name;
+    const struct flow_tensor *tensor;
+};
+/* Written beside the target, flushed, renamed: the target is whole or as it was. `rate`: of wav files. */
+FLOW_EXPORT int flow_file_write(flow_runtime *runtime, const char *path, const struct flow_named *tensors, size_t count, double rate,
+                                flow_errors **errors);
+FLOW_EXPORT int flow_file_write_bytes(flow_runtime *runtime, const char *path, const void *bytes, size_t size, flow_errors **errors);
+
+/* Samples as they come, from a wav file or, "-", standard input (wav, or raw 16-bit little-endian mono). */
+FLOW_EXPORT int flow_wave_open(flow_runtime *runtime, const char *path, flow_errors **errors, flow_wave **out);
+FLOW_EXPORT void flow_wave_close(flow_wave *wave);
+FLOW_EXPORT int32_t flow_wave_channels(const flow_wave *wave);
+FLOW_EXPORT double flow_wave_rate(const flow_wave *wave); /* 0: raw */
+/* Waits for `least` samples of each channel or the end; at most `count` go to samples[channel*stride + i]; *got 0: the end. */
+FLOW_EXPORT int flow_wave_next(flow_wave *wave, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got, flow_errors **errors);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands of flowrun share: their options, exit statuses, how errors are shown. */
+#ifndef FLOWRUN_COMMAND_H
+#define FLOWRUN_COMMAND_H
+
+#include <flow/flow.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* NAME=VALUE pairs in the order given. */
+struct pairs {
+    const char **at;
+    size_t count;
+};
+
+struct command {
+    const char *name; /* of the subcommand */
+    const char *graph;
+    const char *file; /* second operand: verify FILE, ops NAME */
+    struct pairs set, input, output, feedback, extent;
+    const char *inputs, *outputs, *weights;
+    const char *device, *plugin_path, *format, *stream, *page, *precision;
+    int32_t threads, streams;
+    int64_t steps; /* 0: not given */
+    bool seeded, json, quiet, verbose, profile, schema;
+    uint64_t seed;
+    double rtol, atol; /* < 0: as the file says */
+};
+
+/* Parses everything after the subcommand. 0, or EXIT_USAGE after saying what is wrong. */
+int command_parse(struct command *command, int count, char **words);
+void command_free(struct command *command);
+
+/* Shows a list of errors on standard error, frees it, and gives the exit status for it: 2 for wrong usage and wrong graphs, 1 for runs
+ * that failed. */
+int command_fail(flow_errors *errors);
+/* The same for one message of flowrun's own. */
+int command_say(int status, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
+
+/* Runtime and graph as the options say. */
+int command_runtime(const struct command *command, flow_runtime **runtime);
+int command_graph(const struct command *command, flow_runtime *runtime, flow_graph **graph);
+
+/* Colours, when standard output is a terminal and NO_COLOR is not set: the escape, else "". */
+const char *color(const char *escape);
+#define BOLD color("\033[1m")
+#define DIM color("\033[2m")
+#define RED color("\033[31m")
+#define GREEN color("\033[32m")
+#define PLAIN color("\033[0m")
+
+double seconds_now(void);      /* monotonic */
+int64_t peak_memory(void);     /* largest resident set so far, bytes */
+
+int command_run(struct command *command);
+int command_verify(struct command *command);
+int command_check(struct command *command);
+int command_ops(struct command *command);
+int command_show(struct command *command);
+
+/* SIGINT and SIGTERM cancel this session (NULL: none). */
+void interrupt_watch(flow_session *session);
+bool interrupted(void);
+
+#endif
