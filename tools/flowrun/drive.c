@@ -66,7 +66,8 @@ int drive_open(struct drive *drive, const struct command *command, flow_runtime 
     if (flow_session_new(graph, &options, &errors, &drive->session) < 0) return command_fail(errors);
     interrupt_watch(drive->session);
     rc = open_feedback(drive);
-    if (rc == 0) rc = sources_open(&drive->sources, command, runtime, graph, stream && !drive->feeds_itself);
+    if (rc == 0) rc = sources_open(&drive->sources, command, runtime, graph,
+                                   stream && !drive->feeds_itself && !command->page);
     return rc;
 }
 
