@@ -14,6 +14,7 @@
 #define OPS_COMMON_MATH_SIMD_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
