@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plugin with two operators and all kinds of rows. */
+#include <flow/plugin.h>
+
+struct one_attrs {
+    int64_t width;
+    double slope;
+    bool flag;
+    const char *word;
+    int32_t mode;
+    struct flow_ints axes;
+    struct flow_values table;
+    struct flow_dtype type;
+};
+
+static const struct flow_attr one_rows[] = {
+    FLOW_ATTR(struct one_attrs, width, "number of things", "4", 1, 100),
+    FLOW_ATTR(struct one_attrs, slope, "a slope", "0.5", FLOW_NO_MIN, FLOW_NO_MAX),
+    FLOW_ATTR_PLAIN(struct one_attrs, flag, "a flag", "false"),
+    FLOW_ATTR_PLAIN(struct one_attrs, word, "a word", FLOW_ABSENT),
+    FLOW_ATTR_CHOICES(struct one_attrs, mode, "a choice", "fast", "slow|fast"),
+    FLOW_ATTR_SHAPE(struct one_attrs, axes, "some axes", FLOW_ABSENT),
+    FLOW_ATTR_PLAIN(struct one_attrs, table, "numbers", FLOW_REQUIRED),
+    FLOW_ATTR_PLAIN(struct one_attrs, type, "a type", "f32"),
+};
+static const struct flow_port one_inputs[] = {{"x", "any", "... D", FLOW_TYPES_FLOAT, 0},
+                                              {"y", "any", "... D", FLOW_TYPES_FLOAT, FLOW_OPTIONAL | FLOW_VARIADIC}};
+static const struct flow_port one_outputs[] = {{"out", "the same", "... D", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+static const struct flow_param one_params[] = {{"weight", "factors", "D", NULL, "ones", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_state one_states[] = {{"held", "what is held", "D", "zeros", FLOW_TYPES_FLOAT, 0, 0, 0}};
+
+static int one_forward(const struct flow_call *call) { return call ? 0 : -1; }
+static bool only_f64(const struct flow_infer *infer) { return infer->in_count == 7; }
+
+static const struct flow_kernel one_kernels[] = {
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, one_forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_AVX2, 5, NULL, one_forward, one_forward},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_BASE, 5, NULL, one_forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_AVX512, 9, only_f64, one_forward, NULL},
+};
+
+static const struct flow_operator one = {
+    .size = sizeof one,
+    .name = "good_one",
+    .summary = "An operator with all kinds of rows.",
+    .inputs = FLOW_TABLE(one_inputs),
+    .outputs = FLOW_TABLE(one_outputs),
+    .params = FLOW_TABLE(one_params),
+    .states = FLOW_TABLE(one_states),
+    .attrs = FLOW_TABLE(one_rows),
+    .kernels = FLOW_TABLE(one_kernels),
+    .attrs_size = sizeof(struct one_attrs),
+};
+static const struct flow_operator two = {.size = sizeof two, .name = "good_two"};
+
+static const struct flow_operator *const operators[] = {&one, &two};
+static const struct flow_plugin plugin = {.size = sizeof plugin,
+                                          .abi = FLOW_ABI,
+                                          .api = FLOW_API,
+                                          .name = "good",
+                                          .version = "1",
+                                          .licence = "Apache-2.0",
+                                          .operators = FLOW_TABLE(operators)};
+const struct flow_plugin *FLOW_ENTRY(void) { return &plugin; }
