@@ -45,6 +45,16 @@ static int describe_instance(flow_graph *graph, const struct flow_describe_optio
     return rc;
 }
 
+int graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out) {
+    int rc = -1;
+    for (size_t i = 0; rc < 0 && i < sizeof usual_lengths / sizeof *usual_lengths; i++) {
+        report_free(report);
+        errors_begin(report, &graph->runtime->from);
+        rc = describe_instance(graph, options, usual_lengths[i], report, out);
+    }
+    return rc;
+}
+
 static void print_shape(struct text *text, const struct flow_tensor *type) {
     text_format(text, "%s [", dtype_name(type->dtype));
     for (int32_t i = 0; i < type->rank; i++) text_format(text, "%s%lld", i ? ", " : "", (long long)type->shape[i]);
@@ -111,12 +121,7 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
     errors_begin(&report, from);
     *out = NULL;
     struct instance *instance = NULL;
-    int rc = -1;
-    for (size_t i = 0; rc < 0 && i < sizeof usual_lengths / sizeof *usual_lengths; i++) {
-        report_free(&report);
-        errors_begin(&report, from);
-        rc = describe_instance(graph, &given, usual_lengths[i], &report, &instance);
-    }
+    int rc = graph_sample(graph, &given, &report, &instance);
     if (rc < 0) return errors_end(&report, errors, rc);
     struct plan_options options_of_plan = {given.streams > 0 ? given.streams : 1, FLOW_DEVICE_CPU, &graph->host};
     struct plan *plan = NULL;

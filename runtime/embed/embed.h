@@ -46,5 +46,7 @@ int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct i
 
 /* The options every instance of this graph is made with; streaming fields are left zero. */
 struct instance_options graph_instance_options(const flow_graph *graph);
+/* An instance with the extents that the options name and usual ones for the other symbols; the report is begun anew for each attempt. */
+int must_use graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out);
 
 #endif
