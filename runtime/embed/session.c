@@ -161,8 +161,8 @@ static void store_real(void *data, int32_t dtype, int64_t index, double value) {
     switch (dtype) {
     case FLOW_F32: ((float *)data)[index] = (float)value; break;
     case FLOW_F64: ((double *)data)[index] = value; break;
-    case FLOW_F16: ((uint16_t *)data)[index] = half_from_float((float)value); break;
-    case FLOW_BF16: ((uint16_t *)data)[index] = bfloat_from_float((float)value); break;
+    case FLOW_F16: ((uint16_t *)data)[index] = half_f64_to_f16(value); break;
+    case FLOW_BF16: ((uint16_t *)data)[index] = half_f64_to_bf16(value); break;
     case FLOW_I32: ((int32_t *)data)[index] = (int32_t)value; break;
     case FLOW_I64: ((int64_t *)data)[index] = (int64_t)value; break;
     default: ((uint8_t *)data)[index] = (uint8_t)value; break;

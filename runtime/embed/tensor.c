@@ -31,8 +31,8 @@ double flow_tensor_real(const struct flow_tensor *tensor, int64_t index) {
     switch (tensor->dtype) {
     case FLOW_F32: return (double)((const float *)data)[offset];
     case FLOW_F64: return ((const double *)data)[offset];
-    case FLOW_F16: return (double)half_to_float(((const uint16_t *)data)[offset]);
-    case FLOW_BF16: return (double)bfloat_to_float(((const uint16_t *)data)[offset]);
+    case FLOW_F16: return (double)half_f16_to_f32(((const uint16_t *)data)[offset]);
+    case FLOW_BF16: return (double)half_bf16_to_f32(((const uint16_t *)data)[offset]);
     case FLOW_I32: return ((const int32_t *)data)[offset];
     case FLOW_I64: return (double)((const int64_t *)data)[offset];
     default: return ((const uint8_t *)data)[offset];
