@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loops of norm_simd.c for one element type: REAL, and the names of what stands here. Sums are taken in blocks of 1024 elements in
+ * REAL, the blocks in double. */
+
+static double sum_of(const REAL *x, int64_t n) {
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += 1024) {
+        const REAL *at = x + begin;
+        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
+        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (int64_t i = 0; i < q; ++i) {
+            s0 += at[i];
+            s1 += at[q + i];
+            s2 += at[2 * q + i];
+            s3 += at[3 * q + i];
+        }
+        for (int64_t i = 4 * q; i < count; ++i) s0 += at[i];
+        sum += (double)((s0 + s1) + (s2 + s3));
+    }
+    return sum;
+}
+
+/* sum of (x - mean)^2 */
+static double squares_of(const REAL *x, int64_t n, REAL mean) {
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += 1024) {
+        const REAL *at = x + begin;
+        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
+        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (int64_t i = 0; i < q; ++i) {
+            REAL d0 = at[i] - mean, d1 = at[q + i] - mean, d2 = at[2 * q + i] - mean, d3 = at[3 * q + i] - mean;
+            s0 += d0 * d0;
+            s1 += d1 * d1;
+            s2 += d2 * d2;
+            s3 += d3 * d3;
+        }
+        for (int64_t i = 4 * q; i < count; ++i) s0 += (at[i] - mean) * (at[i] - mean);
+        sum += (double)((s0 + s1) + (s2 + s3));
+    }
+    return sum;
+}
+
+/* Two passes. The squares are taken around the rounded mean; what rounding moved is taken out again. */
+static void moments(const REAL *x, int64_t n, double *mean, double *squares) {
+    double exact = sum_of(x, n) / (double)n, off = exact - (double)(REAL)exact;
+    *mean = exact;
+    double around = squares_of(x, n, (REAL)exact) - (double)n * off * off;
+    *squares = around > 0 ? around : around != around ? around : 0;
+}
+
+static void affine(REAL *y, const REAL *x, int64_t n, double mean, double scale, double shift) {
+    REAL m = (REAL)mean, s = (REAL)scale, b = (REAL)shift;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - m) * s + b;
+}
+
+static void affine_each(REAL *y, const REAL *x, int64_t n, const double *mean, const double *scale, const double *shift) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = (REAL)(((double)x[i] - mean[i]) * scale[i] + shift[i]);
+}
+
+static void layer(REAL *y, const REAL *x, int64_t rows, int64_t n, double eps, const REAL *weight, const REAL *bias) {
+    for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
+        double mean, squares;
+        moments(x, n, &mean, &squares);
+        double scale = 1 / sqrt(squares / (double)n + eps);
+        if (!weight) {
+            affine(y, x, n, mean, scale, 0);
+            continue;
+        }
+        REAL m = (REAL)mean, s = (REAL)scale;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - m) * s * weight[i] + bias[i];
+    }
+}
+
+static double scale_of(double squares, int64_t n, double eps, enum norm_kind kind) {
+    if (kind == NORM_RMS) return 1 / sqrt(squares / (double)n + eps);
+    double norm = sqrt(kind == NORM_SCALE ? squares / (double)n : squares);
+    return 1 / (norm > eps || norm != norm ? norm : eps);
+}
+
+static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, double eps, const REAL *weight, enum norm_kind kind) {
+    for (int64_t r = 0; r < count; ++r, x += n, y += n) {
+        REAL s = (REAL)scale_of(squares_of(x, n, 0), n, eps, kind);
+        if (kind == NORM_RMS && weight) {
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) y[i] = x[i] * s * weight[i];
+        } else {
+            if (weight) s *= weight[0];
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) y[i] = x[i] * s;
+        }
+    }
+}
+
+static void columns(REAL *y, const REAL *x, int64_t n, int64_t inner, int64_t width, double eps) {
+    double squares[NORM_TILE];
+    REAL scale[NORM_TILE];
+    for (int64_t j = 0; j < width; ++j) squares[j] = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL *at = x + i * inner;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) squares[j] += (double)at[j] * (double)at[j];
+    }
+    for (int64_t j = 0; j < width; ++j) scale[j] = (REAL)scale_of(squares[j], n, eps, NORM_L2);
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL *at = x + i * inner;
+        REAL *to = y + i * inner;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) to[j] = at[j] * scale[j];
+    }
+}
+
+static void moment_columns(const REAL *x, int64_t count, int64_t stride, int64_t width, double *mean, double *squares) {
+    for (int64_t j = 0; j < width; ++j) mean[j] = squares[j] = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const REAL *at = x + i * stride;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) mean[j] += (double)at[j];
+    }
+    for (int64_t j = 0; j < width; ++j) mean[j] /= (double)count;
+    for (int64_t i = 0; i < count; ++i) {
+        const REAL *at = x + i * stride;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) squares[j] += ((double)at[j] - mean[j]) * ((double)at[j] - mean[j]);
+    }
+}

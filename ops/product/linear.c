@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/extent.h"
+
+struct linear_attrs {
+    int64_t units;
+    bool bias;
+};
+
+static const struct flow_port inputs[] = {
+    {"x", "features along the last axis", "... I", FLOW_TYPES_FLOAT, 0},
+};
+static const struct flow_port outputs[] = {
+    {"y", "x W^T + b", "... units", FLOW_TYPES_FLOAT, 0},
+};
+static const struct flow_param params[] = {
+    {"weight", "W, a row for each unit", "units I", NULL, "kaiming_uniform(sqrt(5))", FLOW_TYPES_FLOAT, 0},
+    {"bias", "b", "units", "bias", "uniform(-1/sqrt(I), 1/sqrt(I))", FLOW_TYPES_FLOAT, 0},
+};
+static const struct flow_attr attributes[] = {
+    FLOW_ATTR(struct linear_attrs, units, "width of the result", FLOW_REQUIRED, 1, FLOW_NO_MAX),
+    FLOW_ATTR_PLAIN(struct linear_attrs, bias, "add b", "true"),
+};
+
+static int infer(struct flow_infer *infer) {
+    const struct linear_attrs *a = infer->attrs;
+    const struct flow_tensor *x = &infer->in[0];
+    int64_t width = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1);
+    if (infer->streaming && infer->in_axis[0] >= 0) {
+        if (infer->in_axis[0] == x->rank - 1)
+            return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "the product over axis %d needs the whole sequence",
+                                     x->rank - 1);
+        infer->out_axis[0] = infer->in_axis[0];
+    }
+    if (infer->phase == FLOW_PHASE_INFERENCE) {
+        /* b_row = 1, b_col = I: the transposed weight. */
+        infer->packed = infer->host->gemm_packed_bytes(infer->host, extent_wide(x->dtype), width, a->units);
+        infer->packed_key = 1;
+    }
+    infer->flops = 2.0 * (double)rows * (double)width * (double)a->units;
+    infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)rows * (double)(width + a->units) + (double)width * (double)a->units);
+    return FLOW_OK;
+}
+
+static int prepare(const struct flow_call *call) {
+    const struct flow_tensor *w = &call->param[0];
+    call->host->gemm_pack(call->host, extent_wide(w->dtype), w->shape[1], w->shape[0], w->data, w->dtype, w->strides[1], w->strides[0],
+                          call->packed);
+    return FLOW_OK;
+}
+
+static int forward(const struct flow_call *call) {
+    const struct linear_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0], *w = &call->param[0];
+    int64_t width = x->shape[x->rank - 1];
+    struct flow_gemm product = {
+        .m = shape_span(x, 0, x->rank - 1),
+        .n = a->units,
+        .k = width,
+        .a = x->data,
+        .a_row = width,
+        .a_col = 1,
+        .c = call->out[0].data,
+        .c_row = a->units,
+        .bias = a->bias ? call->param[1].data : NULL,
+        .dtype = x->dtype,
+    };
+    if (product.m == 0) return FLOW_OK;
+    if (call->packed) {
+        product.packed_b = call->packed;
+    } else {
+        product.b = w->data;
+        product.b_row = w->strides[1];
+        product.b_col = w->strides[0];
+    }
+    return call->host->gemm(call, &product);
+}
+
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward},
+};
+
+extern const struct flow_operator product_linear;
+const struct flow_operator product_linear = {
+    .size = sizeof(struct flow_operator),
+    .name = "linear",
+    .summary = "An affine map of the last axis",
+    .equation = "y = x W^T + b",
+    .example = "y: {op: linear, in: x, with: {units: 8}}",
+    .inputs = FLOW_TABLE(inputs),
+    .outputs = FLOW_TABLE(outputs),
+    .params = FLOW_TABLE(params),
+    .attrs = FLOW_TABLE(attributes),
+    .kernels = FLOW_TABLE(kernels),
+    .attrs_size = sizeof(struct linear_attrs),
+    .infer = infer,
+    .prepare = prepare,
+};

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this family share: which elements a result is made of, and the kernels. */
+#ifndef OPS_REDUCE_REDUCE_H
+#define OPS_REDUCE_REDUCE_H
+
+#include "common/simd.h"
+
+enum reduce_op {
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_PRODUCT,
+    REDUCE_LOG_SUM_EXP,
+    REDUCE_NORM,
+    REDUCE_VAR,
+    REDUCE_ANY,
+    REDUCE_ALL
+};
+
+struct reduce_attrs {
+    struct flow_ints axes;
+    bool keep;
+    double p;
+    bool unbiased;
+};
+
+/* Axes of extent 1 are dropped and neighbours joined, so that kept and reduced axes alternate. Where the last is reduced, a result is
+ * made of `segments` runs of `run` adjacent elements; where it is kept, `run` results lie side by side, each made of one element out of
+ * `segments` rows. */
+struct reduce_walk {
+    int64_t segments;
+    int64_t run;
+    int32_t rank; /* reduced axes that segments are counted over */
+    int64_t extent[FLOW_RANK_MAX], stride[FLOW_RANK_MAX];
+};
+
+struct reduce_plan {
+    enum reduce_op op;
+    bool last; /* the last axis is reduced */
+    struct reduce_walk walk;
+    int32_t kept_rank; /* kept axes but, where the last is kept, that one */
+    int64_t kept_extent[FLOW_RANK_MAX], kept_stride[FLOW_RANK_MAX];
+    int64_t kept; /* their count */
+};
+
+static inline int64_t reduce_segment(const struct reduce_walk *walk, int64_t index) {
+    int64_t offset = 0;
+    for (int32_t i = walk->rank - 1; i > 0; --i) {
+        offset += index % walk->extent[i] * walk->stride[i];
+        index /= walk->extent[i];
+    }
+    return walk->rank > 0 ? offset + index * walk->stride[0] : offset;
+}
+
+/* Options of one call: of norm its p, of var the divisor's correction. */
+struct reduce_option {
+    enum reduce_op op;
+    double p;
+    int64_t correction;
+};
+
+enum { REDUCE_TILE = 256 }; /* most results of one call of `first` */
+
+struct reduce_table {
+    /* One result from runs; `width` <= REDUCE_TILE results from rows. */
+    void (*last_f32)(float *y, const float *x, const struct reduce_walk *walk, const struct reduce_option *option);
+    void (*last_f64)(double *y, const double *x, const struct reduce_walk *walk, const struct reduce_option *option);
+    void (*first_f32)(float *y, const float *x, const struct reduce_walk *walk, int64_t width, const struct reduce_option *option);
+    void (*first_f64)(double *y, const double *x, const struct reduce_walk *walk, int64_t width, const struct reduce_option *option);
+};
+ISA_DECLARE(struct reduce_table, reduce_table);
+
+/* Integers and truth values: plain loops, the same shapes of work. */
+void reduce_integer(void *y, const void *x, int32_t dtype, const struct reduce_plan *plan, const struct reduce_walk *walk, int64_t width);
+
+/* Shared infer and forward of all operators with `axes` and `keep`; priv is a struct reduce_plan. */
+int reduce_infer(struct flow_infer *infer, enum reduce_op op);
+int reduce_forward(const struct flow_call *call);
+
+/* softmax: rows [outer, n, inner], summed over n. log: log_softmax. */
+struct softmax_table {
+    void (*rows_f32)(float *y, const float *x, int64_t rows, int64_t n, bool log);
+    void (*rows_f64)(double *y, const double *x, int64_t rows, int64_t n, bool log);
+    /* `width` <= REDUCE_TILE columns of one [n, inner] */
+    void (*columns_f32)(float *y, const float *x, int64_t n, int64_t inner, int64_t width, bool log);
+    void (*columns_f64)(double *y, const double *x, int64_t n, int64_t inner, int64_t width, bool log);
+};
+ISA_DECLARE(struct softmax_table, softmax_table);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* softmax and log_softmax for one element type: REAL, exp_of (of x <= 0), max_of, and the names rows, columns. */
+
+/* Adjacent elements. x and y may be the same. */
+static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, bool log_) {
+    for (int64_t r = 0; r < count; ++r, x += n, y += n) {
+        REAL m = -(REAL)INFINITY;
+        double sum = 0;
+#pragma omp simd reduction(max : m)
+        for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
+        REAL centre = m == -(REAL)INFINITY ? 0 : m; /* a row of -inf: all exponentials are 0 */
+        for (int64_t begin = 0; begin < n; begin += 1024) {
+            int64_t end = n - begin < 1024 ? n : begin + 1024;
+            REAL part = 0;
+            if (log_) {
+#pragma omp simd reduction(+ : part)
+                for (int64_t i = begin; i < end; ++i) part += exp_of(x[i] - centre);
+            } else {
+#pragma omp simd reduction(+ : part)
+                for (int64_t i = begin; i < end; ++i) part += y[i] = exp_of(x[i] - centre);
+            }
+            sum += (double)part;
+        }
+        if (log_) {
+            REAL shift = sum == 0 ? 0 : (REAL)log(sum);
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - centre) - shift;
+        } else {
+            REAL scale = sum == 0 ? 0 : (REAL)(1 / sum);
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) y[i] *= scale;
+        }
+    }
+}
+
+/* Columns of [n, inner], `width` of them. x and y may be the same. */
+static void columns(REAL *y, const REAL *x, int64_t n, int64_t inner, int64_t width, bool log_) {
+    REAL centre[REDUCE_TILE], scale[REDUCE_TILE];
+    double sum[REDUCE_TILE];
+    for (int64_t j = 0; j < width; ++j) centre[j] = -(REAL)INFINITY, sum[j] = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL *xi = x + i * inner;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) centre[j] = max_of(centre[j], xi[j]);
+    }
+    for (int64_t j = 0; j < width; ++j) centre[j] = centre[j] == -(REAL)INFINITY ? 0 : centre[j];
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL *xi = x + i * inner;
+        REAL *yi = y + i * inner;
+        if (log_) {
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) sum[j] += (double)exp_of(xi[j] - centre[j]);
+        } else {
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) {
+                REAL e = exp_of(xi[j] - centre[j]);
+                yi[j] = e;
+                sum[j] += (double)e;
+            }
+        }
+    }
+    for (int64_t j = 0; j < width; ++j) scale[j] = sum[j] == 0 ? 0 : log_ ? (REAL)log(sum[j]) : (REAL)(1 / sum[j]);
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL *xi = x + i * inner;
+        REAL *yi = y + i * inner;
+        if (log_) {
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) yi[j] = (xi[j] - centre[j]) - scale[j];
+        } else {
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) yi[j] *= scale[j];
+        }
+    }
+}
