@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exec/context.h"
+
+#include <string.h>
+
+int context_new(const struct allocator *from, struct model *model, struct context **out) {
+    *out = NULL;
+    struct context *context = memory_new(from, sizeof *context);
+    if (!context) return FLOW_ERROR_MEMORY;
+    context->from = from, context->model = model, context->device = model_device(model);
+    context->host = *context->device->host;
+    context->host.size = (uint32_t)sizeof context->host;
+    context->host.fail = context_fail, context->host.fail_at = context_fail_at;
+    context->host.cancelled = context_cancelled, context->host.log = context_log;
+    atomic_init(&context->cancel, 0);
+    atomic_init(&context->failed, 0);
+    *out = context;
+    return 0;
+}
+
+static void buffer_free(struct context *context, struct buffer *buffer) {
+    if (buffer->data) context->device->api->memory_free(context->device, buffer->data, buffer->bytes);
+    *buffer = (struct buffer){0};
+}
+
+int context_room(struct context *context, struct buffer *buffer, int64_t bytes) {
+    if (buffer->bytes >= bytes && (buffer->data || bytes == 0)) return 0;
+    void *data;
+    int code = context->device->api->memory_new(context->device, bytes, &data);
+    if (code < 0) return code;
+    buffer_free(context, buffer);
+    *buffer = (struct buffer){data, bytes};
+    return 0;
+}
+
+void context_free(struct context *context) {
+    if (!context) return;
+    const struct allocator *from = context->from;
+    while (context->bindings) {
+        struct binding *binding = context->bindings;
+        context->bindings = binding->next;
+        binding_free(binding);
+    }
+    buffer_free(context, &context->arena);
+    for (size_t o = 0; o < context->output_count; o++) buffer_free(context, &context->outputs[o]);
+    for (size_t i = 0; i < context->stage_count; i++) buffer_free(context, &context->stages[i]);
+    for (size_t s = 0; s < context->state_count; s++)
+        buffer_free(context, &context->states[s].buffers[0]), buffer_free(context, &context->states[s].buffers[1]);
+    for (size_t f = 0; f < context->feed_count; f++) buffer_free(context, &context->feeds[f].buffer);
+    for (size_t s = 0; s < context->stream_count; s++)
+        if (context->streams[s]) context->device->api->stream_free(context->streams[s]);
+    for (size_t e = 0; e < context->event_count; e++)
+        if (context->events[e]) context->device->api->event_free(context->events[e]);
+    memory_free(from, context->outputs, context->output_count * sizeof *context->outputs);
+    memory_free(from, context->stages, context->stage_count * sizeof *context->stages);
+    memory_free(from, context->states, context->state_count * sizeof *context->states);
+    memory_free(from, context->feeds, context->feed_count * sizeof *context->feeds);
+    memory_free(from, context->streams, context->stream_count * sizeof *context->streams);
+    memory_free(from, context->events, context->event_count * sizeof *context->events);
+    memory_free(from, context->times, context->times_count * sizeof *context->times);
+    memory_free(from, context, sizeof *context);
+}
+
+void context_reset(struct context *context) {
+    for (size_t s = 0; s < context->state_count; s++) context->states[s].filled = false;
+    for (size_t f = 0; f < context->feed_count; f++) context->feeds[f].filled = false;
+    context->run = 0, context->broken = false;
+    atomic_store(&context->cancel, 0);
+}
+
+void context_cancel(struct context *context) { atomic_store_explicit(&context->cancel, 1, memory_order_relaxed); }
+
+/* ---- Binding ---- */
+
+/* An array as long as `need`, new rows zeroed; what is there stays. */
+static int lengthen(const struct allocator *from, void **at, size_t *count, size_t need, size_t size) {
+    if (need <= *count) return 0;
+    void *longer = memory_array(from, need, size);
+    if (!longer) return FLOW_ERROR_MEMORY;
+    if (*count) memcpy(longer, *at, *count * size);
+    memory_free(from, *at, *count * size);
+    *at = longer, *count = need;
+    return 0;
+}
+
+static int make_queues(struct context *context, const struct plan *plan) {
+    size_t streams = (size_t)plan->stream_count, events = (size_t)plan->event_count;
+    if (streams < 2) return 0;
+    const struct device_api *api = context->device->api;
+    int code = lengthen(context->from, (void **)&context->streams, &context->stream_count, streams, sizeof *context->streams);
+    if (code == 0) code = lengthen(context->from, (void **)&context->events, &context->event_count, events, sizeof *context->events);
+    for (size_t s = 0; s < streams && code == 0; s++)
+        if (!context->streams[s]) code = api->stream_new(context->device, &context->streams[s]);
+    for (size_t e = 0; e < events && code == 0; e++)
+        if (!context->events[e]) code = api->event_new(context->device, &context->events[e]);
+    return code;
+}
+
+/* Buffers as large as this plan needs them. Growing may move them: pointers are set again when a run finds that. */
+static int make_room(struct context *context, const struct plan *plan) {
+    const struct network *network = plan->instance->network;
+    int code = lengthen(context->from, (void **)&context->outputs, &context->output_count, network->output_count, sizeof *context->outputs);
+    if (code == 0)
+        code = lengthen(context->from, (void **)&context->stages, &context->stage_count, network->input_count, sizeof *context->stages);
+    if (code == 0)
+        code =
+            lengthen(context->from, (void **)&context->states, &context->state_count, plan->instance->state_count, sizeof *context->states);
+    if (code == 0) code = lengthen(context->from, (void **)&context->feeds, &context->feed_count, plan->feed_count, sizeof *context->feeds);
+    if (code == 0) code = context_room(context, &context->arena, plan->bytes);
+    for (size_t o = 0; o < network->output_count && code == 0; o++) {
+        int64_t bytes;
+        if (plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes))
+            code = context_room(context, &context->outputs[o], bytes);
+    }
+    return code == 0 ? make_queues(context, plan) : code;
+}
+
+static void drop_oldest(struct context *context) {
+    struct binding *oldest = NULL;
+    for (struct binding *b = context->bindings; b; b = b->next)
+        if (b != context->current && (!oldest || b->used < oldest->used)) oldest = b;
+    if (oldest) context_forget(context, oldest->plan);
+}
+
+void context_forget(struct context *context, const struct plan *plan) {
+    for (struct binding **at = &context->bindings; *at; at = &(*at)->next) {
+        struct binding *binding = *at;
+        if (binding->plan != plan) continue;
+        *at = binding->next;
+        if (context->current == binding) context->current = NULL;
+        context->binding_count--;
+        binding_free(binding);
+        return;
+    }
+}
+
+int context_bind(struct context *context, const struct plan *plan, struct report *report) {
+    struct binding *binding = context->current;
+    if (!binding || binding->plan != plan)
+        for (binding = context->bindings; binding && binding->plan != plan;) binding = binding->next;
+    if (binding) {
+        context->current = binding;
+        binding->used = ++context->clock;
+        return states_bind(binding, report);
+    }
+    int code = model_fill(context->model, plan->instance, report, NULL);
+    if (code < 0) return code;
+    if (make_room(context, plan) < 0) return report_memory(report);
+    code = binding_new(context, plan, report, &binding);
+    if (code < 0) return code;
+    code = states_bind(binding, report);
+    if (code == 0) code = binding_once(binding, report);
+    if (code < 0) {
+        binding_free(binding);
+        return code;
+    }
+    binding->used = ++context->clock;
+    binding->next = context->bindings, context->bindings = binding;
+    context->current = binding;
+    if (++context->binding_count > BINDINGS_MOST) drop_oldest(context);
+    return 0;
+}

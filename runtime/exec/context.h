@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a context is made of. A binding is a plan with addresses: an array of calls that are ready to be made, one after another, and lists
+ * of the places in them that hold an address that may change. */
+#ifndef FLOW_EXEC_CONTEXT_H
+#define FLOW_EXEC_CONTEXT_H
+
+#include "exec/exec.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { BINDINGS_MOST = 64, MESSAGE_MOST = 1024 };
+
+/* One call. `owner` in it points back here. */
+struct record {
+    int (*run)(const struct flow_call *call);
+    struct context *context;
+    struct binding *binding;
+    const struct plan_step *step;
+    struct flow_call call;
+};
+
+/* A pointer inside a record and how far it lies from the base of its group. */
+struct patch {
+    void **at;
+    int64_t offset;
+};
+
+/* All pointers into one buffer, whose address may change. */
+struct group {
+    enum plan_place place;
+    int32_t index;
+    uint32_t first, count; /* of patches */
+    char *base;            /* what they were last set for */
+};
+
+/* A tensor that lies in a state: its strides follow the state's capacity. */
+struct state_use {
+    struct flow_tensor *tensor;
+    int32_t state;
+    bool out;
+};
+
+struct dynamic {
+    struct flow_tensor *tensor;
+    int64_t most;
+};
+
+/* What the queue of a stream is given, in order. */
+enum queue_kind { QUEUE_LAUNCH, QUEUE_RECORD, QUEUE_WAIT };
+struct segment {
+    enum queue_kind kind;
+    int32_t stream, event;
+    size_t first, last; /* records [first, last) of that stream: the others between are skipped */
+    struct binding *binding;
+};
+
+struct loop_binding {
+    const struct plan_step *step;
+    struct binding *body;
+    int32_t *in_group, *out_group; /* by body input, output: -1 where nothing reads it */
+    int32_t arena_group;
+    char **now; /* by body output: where the last iteration wrote it */
+};
+
+struct binding {
+    const struct plan *plan;
+    struct context *context;
+    struct binding *next;
+    struct arena arena;
+    struct record *records;
+    size_t count, once_count;
+    struct patch *patches;
+    struct group *groups;
+    size_t patch_count, group_count;
+    struct state_use *states;
+    size_t state_count;
+    struct dynamic *dynamics;
+    size_t dynamic_count;
+    struct flow_tensor *outputs;
+    struct loop_binding **loops; /* by step; NULL elsewhere */
+    struct segment *segments;
+    size_t segment_count;
+    void *once;
+    double *seconds;
+    uint64_t *calls;
+    double within; /* seconds spent in the records of a loop's body */
+    uint64_t used;
+};
+
+struct buffer {
+    void *data;
+    int64_t bytes;
+};
+
+/* A state between two pieces. `now`: extents, no strides. */
+struct exec_state {
+    struct buffer buffers[2]; /* the second for states that are neither in place nor appended */
+    int current;
+    int64_t capacity; /* APPENDED: extent of the axis that there is room for */
+    struct flow_tensor now;
+    bool filled;
+};
+
+struct exec_feed {
+    struct buffer buffer;
+    struct flow_tensor type;
+    bool filled;
+};
+
+struct context {
+    const struct allocator *from;
+    struct model *model;
+    struct device *device;
+    struct flow_host host;
+    atomic_int cancel, failed;
+    struct record *culprit;
+    char message[MESSAGE_MOST];
+    struct buffer arena;
+    struct buffer *outputs, *stages; /* by network output, input */
+    size_t output_count, stage_count;
+    struct exec_state *states;
+    size_t state_count;
+    struct exec_feed *feeds;
+    size_t feed_count;
+    struct binding *bindings, *current;
+    size_t binding_count;
+    struct stream **streams;
+    size_t stream_count;
+    struct event **events;
+    size_t event_count;
+    uint64_t run, clock;
+    bool profiling, broken;
+    struct context_times *times;
+    size_t times_count;
+};
+
+/* context.c */
+int must_use context_room(struct context *context, struct buffer *buffer, int64_t bytes);
+
+/* bind.c */
+int must_use binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out);
+void binding_free(struct binding *binding);
+/* Points the pointers of one group at `base`. */
+static inline void binding_point(struct binding *binding, struct group *group, char *base) {
+    if (group->base == base) return;
+    group->base = base;
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct patch *patch = &binding->patches[group->first + i];
+        *patch->at = base ? base + patch->offset : NULL;
+    }
+}
+
+/* once.c: what is computed when a plan is bound. */
+int must_use binding_once(struct binding *binding, struct report *report);
+
+/* run.c */
+int binding_run(struct binding *binding, uint64_t run); /* all records of a run on this thread */
+int context_fail(void *owner, int code, const char *format, ...) printf_like(3, 4);
+int context_fail_at(void *owner, const char *name, int code, const char *format, ...) printf_like(4, 5);
+bool context_cancelled(void *owner);
+void context_log(void *owner, const char *format, ...) printf_like(2, 3);
+/* Adds what a record failed with to the report. */
+int context_report(struct context *context, int code, struct report *report);
+
+/* loop.c */
+int exec_loop(const struct flow_call *call);
+/* state.c: room for what the plan's states and feeds become; before and after a run. */
+int must_use states_bind(struct binding *binding, struct report *report);
+int must_use states_begin(struct binding *binding, struct report *report);
+void states_end(struct binding *binding);
+
+/* convert.c: copies and conversions as calls, so that they run like kernels. */
+int exec_copy(const struct flow_call *call);
+int exec_widen(const struct flow_call *call);
+int exec_narrow(const struct flow_call *call);
+int exec_gather(const struct flow_call *call);
+/* The elements of `from` in row-major order; types equal. */
+void tensor_copy(void *to, const struct flow_tensor *from);
+/* Floating types, both row-major. */
+void tensor_convert(void *to, int32_t to_dtype, const void *from, int32_t from_dtype, int64_t count, int32_t isa);
+
+/* init.c: the initial value of a parameter, state or feed. Negative with a reason in why. `type` is contiguous, with data. */
+int must_use tensor_initialise(const struct allocator *from, const struct flow_tensor *type, const char *init, uint64_t seed, char *why,
+                               size_t size);
+
+/* model.c */
+int must_use model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
+                          struct flow_call *call);
+struct device *model_device(const struct model *model);
+
+#endif

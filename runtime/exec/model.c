@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parameters by name, and what was packed from them. Both live as long as the model; entries never move, so that pointers to them may be
+ * kept. One lock guards all: it is held while a parameter is filled or packed, so that two contexts that bind at once do it once. */
+#include "exec/context.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct parameter {
+    struct flow_tensor given; /* rank -1: not given */
+    struct flow_tensor value; /* of the graph's type; rank -1: not yet */
+    struct buffer copy;       /* of what was given */
+    struct buffer own;        /* of the value, where it is not what was given */
+};
+
+struct packed {
+    struct packed *next;
+    const char *param;
+    uint64_t key;
+    struct buffer buffer;
+};
+
+struct model {
+    const struct allocator *from;
+    struct device *device;
+    pthread_mutex_t lock;
+    struct arena arena;
+    struct map names; /* to places in `parameters` */
+    struct parameter **parameters;
+    size_t count, capacity;
+    struct packed *packed;
+};
+
+struct device *model_device(const struct model *model) {
+    return model->device;
+}
+
+int model_new(const struct allocator *from, struct device *device, struct model **out) {
+    *out = NULL;
+    struct model *model = memory_new(from, sizeof *model);
+    if (!model) return FLOW_ERROR_MEMORY;
+    model->from = from, model->device = device;
+    arena_init(&model->arena, from);
+    map_init(&model->names, &model->arena);
+    if (pthread_mutex_init(&model->lock, NULL) != 0) {
+        memory_free(from, model, sizeof *model);
+        return FLOW_ERROR_MEMORY;
+    }
+    *out = model;
+    return 0;
+}
+
+static void buffer_free(struct model *model, struct buffer *buffer) {
+    if (buffer->data) model->device->api->memory_free(model->device, buffer->data, buffer->bytes);
+    *buffer = (struct buffer){0};
+}
+
+static int buffer_new(struct model *model, int64_t bytes, struct buffer *buffer) {
+    if (bytes == 0) bytes = 1;
+    buffer->bytes = bytes;
+    int code = model->device->api->memory_new(model->device, bytes, &buffer->data);
+    if (code < 0) *buffer = (struct buffer){0};
+    return code;
+}
+
+void model_free(struct model *model) {
+    if (!model) return;
+    for (size_t i = 0; i < model->count; i++) {
+        buffer_free(model, &model->parameters[i]->copy);
+        buffer_free(model, &model->parameters[i]->own);
+    }
+    for (struct packed *packed = model->packed; packed; packed = packed->next) buffer_free(model, &packed->buffer);
+    const struct allocator *from = model->from;
+    memory_free(from, model->parameters, model->capacity * sizeof *model->parameters);
+    arena_free(&model->arena);
+    pthread_mutex_destroy(&model->lock);
+    memory_free(from, model, sizeof *model);
+}
+
+static struct parameter *find(const struct model *model, const char *name) {
+    int64_t at;
+    return map_get(&model->names, name, &at) ? model->parameters[at] : NULL;
+}
+
+static struct parameter *find_or_add(struct model *model, const char *name) {
+    struct parameter *parameter = find(model, name);
+    if (parameter) return parameter;
+    if (memory_grow(model->from, (void **)&model->parameters, &model->capacity, model->count + 1, sizeof *model->parameters) < 0)
+        return NULL;
+    parameter = arena_new(&model->arena, sizeof *parameter);
+    char *copy = arena_text(&model->arena, name);
+    if (!parameter || !copy) return NULL;
+    parameter->given.rank = parameter->value.rank = -1;
+    model->parameters[model->count] = parameter;
+    if (map_set(&model->names, copy, (int64_t)model->count) < 0) return NULL;
+    model->count++;
+    return parameter;
+}
+
+static int set_locked(struct model *model, const char *name, const struct flow_tensor *value, bool borrowed) {
+    int64_t bytes;
+    if (value->rank < 0 || value->rank > FLOW_RANK_MAX || !plan_bytes(value, &bytes)) return FLOW_ERROR_SHAPE;
+    struct parameter *parameter = find_or_add(model, name);
+    if (!parameter) return FLOW_ERROR_MEMORY;
+    if (parameter->value.rank >= 0) return FLOW_ERROR_USAGE;
+    buffer_free(model, &parameter->copy);
+    parameter->given.rank = -1;
+    bool aligned = (uintptr_t)value->data % (uintptr_t)dtype_bytes(value->dtype) == 0;
+    if (borrowed && aligned && plan_contiguous(value)) {
+        parameter->given = *value;
+        return 0;
+    }
+    int code = buffer_new(model, bytes, &parameter->copy);
+    if (code < 0) return code;
+    struct flow_tensor packed = plan_packed_type(value);
+    packed.data = parameter->copy.data;
+    if (bytes && aligned) tensor_copy(packed.data, value);
+    else if (bytes && plan_contiguous(value)) memcpy(packed.data, value->data, (size_t)bytes);
+    else if (bytes) return FLOW_ERROR_USAGE; /* strided and not even aligned */
+    parameter->given = packed;
+    return 0;
+}
+
+int model_set(struct model *model, const char *name, const struct flow_tensor *value, bool borrowed) {
+    pthread_mutex_lock(&model->lock);
+    int code = set_locked(model, name, value, borrowed);
+    pthread_mutex_unlock(&model->lock);
+    return code;
+}
+
+const struct flow_tensor *model_get(const struct model *model, const char *name) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)&model->lock;
+    pthread_mutex_lock(lock);
+    const struct parameter *parameter = find(model, name);
+    const struct flow_tensor *value = !parameter                   ? NULL
+                                      : parameter->value.rank >= 0 ? &parameter->value
+                                      : parameter->given.rank >= 0 ? &parameter->given
+                                                                   : NULL;
+    pthread_mutex_unlock(lock);
+    return value;
+}
+
+/* ---- Filling ---- */
+
+static struct position weights_position(const struct instance *instance) {
+    const struct network *network = instance->network;
+    return network->weights ? network->weights_at : (struct position){network->path, 0, 0};
+}
+
+static void shape_text(const struct flow_tensor *t, char *text, size_t size) {
+    size_t at = (size_t)snprintf(text, size, "[");
+    for (int32_t a = 0; a < t->rank && at < size; a++)
+        at += (size_t)snprintf(text + at, size - at, a ? ", %lld" : "%lld", (long long)t->shape[a]);
+    if (at < size) snprintf(text + at, size - at, "]");
+}
+
+static bool same_shape(const struct flow_tensor *a, const struct flow_tensor *b) {
+    if (a->rank != b->rank) return false;
+    for (int32_t i = 0; i < a->rank; i++)
+        if (a->shape[i] != b->shape[i]) return false;
+    return true;
+}
+
+static int refuse_shape(const struct instance *instance, const struct instance_value *value, const struct flow_tensor *found,
+                        const char *what, struct report *report) {
+    char have[160], want[160];
+    shape_text(found, have, sizeof have), shape_text(&value->type, want, sizeof want);
+    return report_add(report, FLOW_ERROR_SHAPE, weights_position(instance), "parameter '%s': %s %s %s, the graph expects %s %s",
+                      value->name, what, dtype_name(found->dtype), have, dtype_name(value->type.dtype), want);
+}
+
+/* The given tensor as the graph wants it: used where it lies when the type is right, else converted. */
+static int take_given(struct model *model, const struct instance *instance, const struct instance_value *value,
+                      const struct flow_tensor *given, struct parameter *parameter, struct report *report) {
+    if (!same_shape(given, &value->type)) return refuse_shape(instance, value, given, "the weights hold", report);
+    if (given->dtype == value->type.dtype) {
+        parameter->value = plan_packed_type(&value->type);
+        parameter->value.data = given->data;
+        return 0;
+    }
+    if (!dtype_float(given->dtype) || !dtype_float(value->type.dtype)) {
+        int code = refuse_shape(instance, value, given, "the weights hold", report);
+        return code < 0 ? FLOW_ERROR_TYPE : code;
+    }
+    int64_t bytes = 0, count = 1;
+    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
+    for (int32_t a = 0; a < given->rank; a++) count *= given->shape[a];
+    tensor_convert(parameter->own.data, value->type.dtype, given->data, given->dtype, count, model->device->host->isa);
+    parameter->value = plan_packed_type(&value->type);
+    parameter->value.data = parameter->own.data;
+    return 0;
+}
+
+static int initialise(struct model *model, const struct instance *instance, const struct instance_value *value, struct parameter *parameter,
+                      struct report *report) {
+    int64_t bytes = 0;
+    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
+    struct flow_tensor made = plan_packed_type(&value->type);
+    made.data = parameter->own.data;
+    char why[256];
+    int code = tensor_initialise(model->from, &made, value->init, value->seed, why, sizeof why);
+    if (code == 0) {
+        parameter->value = made;
+        return 0;
+    }
+    buffer_free(model, &parameter->own);
+    if (code == FLOW_ERROR_MEMORY) return report_memory(report);
+    return report_add(report, code, (struct position){instance->network->path, 0, 0}, "parameter '%s': %s", value->name, why);
+}
+
+/* Names of one layer's recurrent weights end in _l0 in many files. */
+static const struct parameter *given_under(const struct model *model, const char *name, char *room, size_t size) {
+    const struct parameter *parameter = find(model, name);
+    if (parameter && parameter->given.rank >= 0) return parameter;
+    int length = snprintf(room, size, "%s_l0", name);
+    if (length < 0 || (size_t)length >= size) return NULL;
+    parameter = find(model, room);
+    return parameter && parameter->given.rank >= 0 ? parameter : NULL;
+}
+
+static int fill_one(struct model *model, const struct instance *instance, const struct instance_value *value, struct report *report,
+                    size_t *initialised) {
+    struct parameter *parameter = find_or_add(model, value->name);
+    if (!parameter) return report_memory(report);
+    if (parameter->value.rank >= 0) {
+        if (same_shape(&parameter->value, &value->type) && parameter->value.dtype == value->type.dtype) return 0;
+        return refuse_shape(instance, value, &parameter->value, "it has been", report);
+    }
+    char room[512];
+    const struct parameter *given = given_under(model, value->name, room, sizeof room);
+    if (given) return take_given(model, instance, value, &given->given, parameter, report);
+    int code = initialise(model, instance, value, parameter, report);
+    if (code == 0) (*initialised)++;
+    return code;
+}
+
+static int fill_locked(struct model *model, const struct instance *instance, struct report *report, size_t *initialised) {
+    int failed = 0;
+    for (size_t p = 0; p < instance->param_count; p++) {
+        int code = fill_one(model, instance, &instance->values[instance->params[p]], report, initialised);
+        if (code == FLOW_ERROR_MEMORY) return code;
+        if (code < 0 && !failed) failed = code;
+    }
+    for (size_t n = 0; n < instance->node_count && !failed; n++)
+        if (instance->nodes[n].body) failed = fill_locked(model, instance->nodes[n].body, report, initialised);
+    return failed;
+}
+
+int model_fill(struct model *model, const struct instance *instance, struct report *report, size_t *initialised) {
+    size_t count = 0;
+    pthread_mutex_lock(&model->lock);
+    int code = fill_locked(model, instance, report, &count);
+    pthread_mutex_unlock(&model->lock);
+    if (initialised) *initialised = count;
+    return code;
+}
+
+/* ---- Packing ---- */
+
+int model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
+                 struct flow_call *call) {
+    pthread_mutex_lock(&model->lock);
+    struct packed *packed = model->packed;
+    while (packed && (packed->key != about->key || packed->buffer.bytes != about->bytes || strcmp(packed->param, about->param) != 0))
+        packed = packed->next;
+    int code = 0;
+    if (!packed) {
+        packed = arena_new(&model->arena, sizeof *packed);
+        char *name = arena_text(&model->arena, about->param);
+        struct buffer buffer = {0};
+        code = packed && name ? buffer_new(model, about->bytes, &buffer) : FLOW_ERROR_MEMORY;
+        if (code == 0) {
+            call->packed = buffer.data;
+            code = prepare(call);
+        }
+        if (code == 0) {
+            *packed = (struct packed){model->packed, name, about->key, buffer};
+            model->packed = packed;
+        } else buffer_free(model, &buffer);
+    }
+    call->packed = code == 0 ? packed->buffer.data : NULL;
+    pthread_mutex_unlock(&model->lock);
+    return code;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run: check the inputs, set the pointers that changed, make the calls one after another. Between two calls there is a load of the
+ * cancel flag and nothing else. */
+#include "exec/context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- What kernels call ---- */
+
+/* The first error wins; its text goes to a buffer of the context, since a run may not allocate. */
+static int fail_with(struct record *record, int code, const char *format, va_list arguments) {
+    struct context *context = record->context;
+    int none = 0;
+    if (!atomic_compare_exchange_strong(&context->failed, &none, code ? code : FLOW_ERROR_INTERNAL)) return code;
+    vsnprintf(context->message, sizeof context->message, format, arguments);
+    context->culprit = record;
+    return code;
+}
+
+int context_fail(void *owner, int code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fail_with(owner, code, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+int context_fail_at(void *owner, const char *name, int code, const char *format, ...) {
+    (void)name;
+    va_list arguments;
+    va_start(arguments, format);
+    fail_with(owner, code, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+bool context_cancelled(void *owner) {
+    struct context *context = ((struct record *)owner)->context;
+    return atomic_load_explicit(&context->cancel, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&context->failed, memory_order_relaxed) != 0;
+}
+
+void context_log(void *owner, const char *format, ...) { (void)owner, (void)format; }
+
+int context_report(struct context *context, int code, struct report *report) {
+    int said = atomic_load(&context->failed);
+    const struct record *record = context->culprit;
+    const struct instance *instance = record ? record->binding->plan->instance : NULL;
+    const struct instance_node *node = record && record->step->node >= 0 ? &instance->nodes[record->step->node] : NULL;
+    struct position at = node ? node->source->op_at : (struct position){0};
+    if (said) code = said;
+    if (code == FLOW_ERROR_CANCELLED && !context->message[0]) report_add(report, code, (struct position){0}, "the run was cancelled");
+    else if (!node) report_add(report, code, at, "%s", context->message[0] ? context->message : status_text(code));
+    else if (node->entry)
+        report_add(report, code, at, "node '%s': operator '%s': %s", node->source->path, node->entry->op->name,
+                   context->message[0] ? context->message : status_text(code));
+    else report_add(report, code, at, "node '%s': %s", node->source->path, context->message[0] ? context->message : status_text(code));
+    atomic_store(&context->failed, 0);
+    context->culprit = NULL, context->message[0] = 0;
+    return code;
+}
+
+/* ---- The calls ---- */
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Names the record whose kernel failed without a word. */
+static int failed(struct record *record, int code) {
+    struct context *context = record->context;
+    int none = 0;
+    if (atomic_compare_exchange_strong(&context->failed, &none, code)) context->culprit = record;
+    return code;
+}
+
+static int timed(struct binding *binding, size_t i) {
+    struct record *record = &binding->records[i];
+    struct loop_binding *loop = binding->loops[i];
+    double inside = loop ? loop->body->within : 0, before = seconds();
+    int code = record->run(&record->call);
+    double took = seconds() - before;
+    if (!binding->segment_count) binding->within += took; /* a loop's body, always on one thread */
+    if (loop) took -= loop->body->within - inside;
+    binding->seconds[i] += took, binding->calls[i]++;
+    return code;
+}
+
+int binding_run(struct binding *binding, uint64_t run) {
+    struct context *context = binding->context;
+    struct record *record = binding->records + binding->once_count, *end = binding->records + binding->count;
+    bool profiling = context->profiling;
+    for (; record < end; record++) {
+        record->call.run = run;
+        int code = profiling ? timed(binding, (size_t)(record - binding->records)) : record->run(&record->call);
+        if (code < 0) return failed(record, code);
+        if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
+    }
+    return 0;
+}
+
+/* [run] on a stream's thread: the steps of that stream between two events. */
+static int run_segment(void *argument) {
+    struct segment *segment = argument;
+    struct binding *binding = segment->binding;
+    struct context *context = binding->context;
+    for (size_t i = segment->first; i < segment->last; i++) {
+        struct record *record = &binding->records[i];
+        if (record->step->stream != segment->stream) continue;
+        if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
+        if (atomic_load_explicit(&context->failed, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
+        record->call.run = context->run;
+        int code = context->profiling ? timed(binding, i) : record->run(&record->call);
+        if (code < 0) return failed(record, code);
+    }
+    return 0;
+}
+
+static int run_queues(struct binding *binding) {
+    struct context *context = binding->context;
+    const struct device_api *api = context->device->api;
+    int code = 0;
+    for (size_t i = 0; i < binding->segment_count && code == 0; i++) {
+        struct segment *segment = &binding->segments[i];
+        struct stream *stream = context->streams[segment->stream];
+        if (segment->kind == QUEUE_LAUNCH) code = api->launch(stream, run_segment, segment);
+        else if (segment->kind == QUEUE_RECORD) code = api->record(stream, context->events[segment->event]);
+        else code = api->wait(stream, context->events[segment->event]);
+    }
+    if (code < 0) failed(&binding->records[binding->once_count], code); /* what is queued shall not go on for nothing */
+    for (int32_t k = 0; k < binding->plan->stream_count; k++) {
+        int stopped = api->synchronize(context->streams[k]);
+        if (stopped < 0 && (code == 0 || code == FLOW_ERROR_CANCELLED)) code = stopped;
+    }
+    return code;
+}
+
+/* ---- Inputs and outputs ---- */
+
+static int refuse_input(const struct binding *binding, int32_t i, const struct flow_tensor *given, struct report *report) {
+    const struct instance *instance = binding->plan->instance;
+    const struct flow_tensor *want = &instance->values[instance->inputs[i]].type;
+    struct text text;
+    text_init(&text, binding->context->from);
+    for (int side = 0; side < 2; side++) {
+        const struct flow_tensor *t = side ? want : given;
+        text_format(&text, "%s%s [", side ? "; planned is " : "given is ", dtype_name(t->dtype));
+        for (int32_t a = 0; a < t->rank; a++) text_format(&text, a ? ", %lld" : "%lld", (long long)t->shape[a]);
+        text_put(&text, "]");
+    }
+    const struct network_input *input = &instance->network->inputs[i];
+    int code = report_add(report, given->dtype == want->dtype ? FLOW_ERROR_SHAPE : FLOW_ERROR_TYPE, input->at, "input '%s': %s",
+                          input->name, text.failed ? "another tensor than planned" : text.at);
+    text_free(&text);
+    return code;
+}
+
+/* Used where it lies when it is contiguous and aligned; else brought to a staging buffer, which is made the first time. */
+static int take_input(struct binding *binding, struct group *group, const struct flow_tensor *given, struct report *report) {
+    struct context *context = binding->context;
+    const struct instance *instance = binding->plan->instance;
+    const struct flow_tensor *want = &instance->values[instance->inputs[group->index]].type;
+    bool same = given->dtype == want->dtype && given->rank == want->rank;
+    for (int32_t a = 0; same && a < want->rank; a++) same = given->shape[a] == want->shape[a];
+    if (!same) return refuse_input(binding, group->index, given, report);
+    int64_t size = dtype_bytes(want->dtype), bytes;
+    bool aligned = (uintptr_t)given->data % (uintptr_t)size == 0;
+    if (aligned && plan_contiguous(given)) {
+        binding_point(binding, group, given->data);
+        return 0;
+    }
+    struct buffer *stage = &context->stages[group->index];
+    if (!plan_bytes(want, &bytes) || context_room(context, stage, bytes) < 0) return report_memory(report);
+    if (aligned) tensor_copy(stage->data, given);
+    else if (plan_contiguous(given)) memcpy(stage->data, given->data, (size_t)bytes);
+    else
+        return report_add(report, FLOW_ERROR_USAGE, instance->network->inputs[group->index].at,
+                          "input '%s' is neither contiguous nor aligned", instance->network->inputs[group->index].name);
+    binding_point(binding, group, stage->data);
+    return 0;
+}
+
+static int point_all(struct binding *binding, const struct flow_tensor *inputs, struct report *report) {
+    struct context *context = binding->context;
+    for (size_t g = 0; g < binding->group_count; g++) {
+        struct group *group = &binding->groups[g];
+        int code = 0;
+        switch (group->place) {
+        case PLACE_INPUT: code = take_input(binding, group, &inputs[group->index], report); break;
+        case PLACE_OUTPUT: binding_point(binding, group, context->outputs[group->index].data); break;
+        case PLACE_FEED: binding_point(binding, group, context->feeds[group->index].buffer.data); break;
+        default: binding_point(binding, group, context->arena.data); break;
+        }
+        if (code < 0) return code;
+    }
+    return 0;
+}
+
+static void finish_outputs(struct binding *binding) {
+    const struct plan *plan = binding->plan;
+    size_t count = plan->instance->network->output_count;
+    for (size_t o = 0; o < count; o++) {
+        binding->outputs[o].data = binding->context->outputs[o].data;
+        if (plan->dynamic[o]) binding->outputs[o].shape[0] = binding->records[plan->dynamic[o] - 1].call.out[plan->dynamic_row[o]].shape[0];
+    }
+}
+
+int context_run(struct context *context, const struct flow_tensor *inputs, struct report *report, const struct flow_tensor **outputs) {
+    struct binding *binding = context->current;
+    *outputs = NULL;
+    if (!binding) return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "no plan is bound");
+    int code = point_all(binding, inputs, report);
+    if (code == 0) code = states_begin(binding, report);
+    if (code < 0) return code;
+    for (size_t d = 0; d < binding->dynamic_count; d++) binding->dynamics[d].tensor->shape[0] = binding->dynamics[d].most;
+    if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) code = FLOW_ERROR_CANCELLED;
+    else code = binding->segment_count ? run_queues(binding) : binding_run(binding, context->run);
+    if (code == 0) code = atomic_load_explicit(&context->failed, memory_order_relaxed); /* a kernel that failed and returned 0 */
+    context->run++;
+    if (code < 0) {
+        context->broken = true;
+        code = context_report(context, code, report);
+        if (code == FLOW_ERROR_CANCELLED) atomic_store(&context->cancel, 0);
+        return code;
+    }
+    states_end(binding);
+    finish_outputs(binding);
+    *outputs = binding->outputs;
+    return 0;
+}
