@@ -11,6 +11,8 @@ enum document_kind { DOCUMENT_SCALAR, DOCUMENT_LIST, DOCUMENT_MAPPING };
 struct document {
     enum document_kind kind;
     bool quoted;          /* a scalar in quotes: text, never a number or null */
+    bool varies;          /* holds a `${` somewhere */
+    int32_t size;         /* values and keys in it, itself too, aliases counted each time: what a walk costs */
     struct position at;
     const char *text;     /* scalar: its characters, zero-terminated; NUL inside is refused */
     size_t count;         /* entries */

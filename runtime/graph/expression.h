@@ -18,5 +18,7 @@ typedef int (*expression_lookup)(void *context, const char *name, size_t length,
 /* 0, or negative with a short reason in why[0..size), such as "unknown name 'wdith'". Linear in the text's length. */
 int must_use expression_evaluate(const char *text, size_t length, expression_lookup lookup, void *context, struct number *value, char *why,
                                  size_t size);
+/* The form alone: names may be any, nothing is computed. */
+int must_use expression_check(const char *text, size_t length, char *why, size_t size);
 
 #endif
