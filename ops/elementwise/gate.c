@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prelu and glu: one input, seen as two that the kernels of arithmetic then combine. */
+#include "elementwise/elementwise.h"
+
+#include "common/shape.h"
+
+/* ---- prelu ------------------------------------------------------------------------------------------------------- */
+
+struct prelu_attrs {
+    int64_t axis;
+    int64_t count;
+};
+
+static const struct flow_attr prelu_attrs[] = {
+    FLOW_ATTR(struct prelu_attrs, axis, "the channels' axis", "1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
+    FLOW_ATTR(struct prelu_attrs, count, "slopes: 1, or as many as there are channels", "1", 1, FLOW_NO_MAX)};
+
+/* The slopes as a tensor that broadcasts with x. */
+static struct flow_tensor prelu_weight(const struct flow_tensor *x, int32_t dtype, int64_t count, int32_t axis) {
+    struct flow_tensor w = {.dtype = dtype, .rank = count == 1 ? 0 : x->rank - axis};
+    for (int32_t i = 1; i < w.rank; i++) w.shape[i] = 1, w.strides[i] = 1;
+    if (w.rank > 0) w.shape[0] = count, w.strides[0] = 1;
+    return w;
+}
+
+static int prelu_plan(struct elementwise *e, const struct flow_tensor *x, const struct flow_tensor *y, int64_t count, int64_t axis) {
+    struct flow_tensor w = prelu_weight(x, y->dtype, count, (int32_t)(axis < 0 ? axis + x->rank : axis));
+    const struct flow_tensor *pair[2] = {x, &w};
+    map_plan(&e->map, y, pair, 2, 0.15);
+    return FLOW_OK;
+}
+
+static int prelu_infer(struct flow_infer *infer) {
+    const struct prelu_attrs *a = infer->attrs;
+    struct elementwise *e = infer->priv;
+    const struct flow_tensor *x = &infer->in[0];
+    struct flow_tensor *y = &infer->out[0];
+    int32_t axis = 0;
+    shape_like(y, x);
+    y->dtype = x->dtype;
+    if (a->count > 1) {
+        int status = shape_axis(infer, "axis", a->axis, x->rank, &axis);
+        if (status < 0) return status;
+        if (x->shape[axis] != a->count)
+            return infer->host->fail_at(infer->owner, "count", FLOW_ERROR_SHAPE, "%lld slopes for the %lld channels of axis %d",
+                                        (long long)a->count, (long long)x->shape[axis], axis);
+        if (infer->streaming && infer->in_axis[0] == axis)
+            return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "its slopes lie along the streaming axis");
+    }
+    e->op = BINARY_PRELU;
+    e->narrow = x->dtype == FLOW_F16 || x->dtype == FLOW_BF16;
+    e->kernel = ISA_PICK(binary_table, infer->host->isa)->of[e->narrow ? FLOW_F32 : x->dtype];
+    if (infer->streaming) infer->out_axis[0] = infer->in_axis[0];
+    infer->flops = (double)shape_count(y);
+    infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
+    return prelu_plan(e, x, y, a->count, a->axis);
+}
+
+static int prelu_forward(const struct flow_call *call) {
+    const struct prelu_attrs *a = call->attrs;
+    const struct elementwise *e = call->priv;
+    const void *in[2] = {call->in[0].data, call->param[0].data};
+    if (e->narrow) {
+        struct elementwise wide = *e;
+        prelu_plan(&wide, &call->in[0], &call->out[0], a->count, a->axis);
+        map_run(&wide.map, call, e->kernel, &wide, in, call->out[0].data);
+        return FLOW_OK;
+    }
+    map_run(&e->map, call, e->kernel, e, in, call->out[0].data);
+    return FLOW_OK;
+}
+
+static const struct flow_param prelu_params[] = {{"weight", "slopes below 0", "count", NULL, "constant(0.25)", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_kernel prelu_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = prelu_forward}};
+
+const struct flow_operator prelu_operator = {
+    .size = sizeof(struct flow_operator),
+    .name = "prelu",
+    .summary = "rectified linear unit with a learned slope below 0",
+    .equation = "y = x > 0 ? x : weight[channel] * x",
+    .reference = "He, Zhang, Ren, Sun, arXiv:1502.01852, equation 1",
+    .example = "y: {op: prelu, in: x, with: {count: 64}}",
+    .inputs = FLOW_TABLE(elementwise_x),
+    .outputs = FLOW_TABLE(elementwise_y),
+    .params = FLOW_TABLE(prelu_params),
+    .attrs = FLOW_TABLE(prelu_attrs),
+    .attrs_size = sizeof(struct prelu_attrs),
+    .kernels = FLOW_TABLE(prelu_kernels),
+    .priv_size = sizeof(struct elementwise),
+    .infer = prelu_infer,
+};
+
+/* ---- glu --------------------------------------------------------------------------------------------------------- */
+
+struct glu_attrs {
+    int64_t axis;
+    int32_t activation;
+};
+
+static const struct flow_attr glu_attrs[] = {
+    FLOW_ATTR(struct glu_attrs, axis, "the axis that is halved", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
+    FLOW_ATTR_CHOICES(struct glu_attrs, activation, "of the second half", "sigmoid", "sigmoid|silu|gelu|relu|tanh|none")};
+
+/* Both halves as inputs of their own: the second begins half an axis later. */
+static void glu_plan(struct elementwise *e, const struct flow_tensor *x, const struct flow_tensor *y) {
+    struct flow_tensor half = *y;
+    half.dtype = y->dtype;
+    for (int32_t i = 0; i < x->rank; i++) half.strides[i] = x->strides[i];
+    const struct flow_tensor *pair[2] = {&half, &half};
+    map_plan(&e->map, y, pair, 2, e->op == BINARY_MUL || e->op == BINARY_GLU_RELU ? 0.2 : 0.8);
+}
+
+static int glu_infer(struct flow_infer *infer) {
+    static const int32_t functions[] = {BINARY_GLU_SIGMOID, BINARY_GLU_SILU, BINARY_GLU_GELU, BINARY_GLU_RELU, BINARY_GLU_TANH, BINARY_MUL};
+    const struct glu_attrs *a = infer->attrs;
+    struct elementwise *e = infer->priv;
+    const struct flow_tensor *x = &infer->in[0];
+    struct flow_tensor *y = &infer->out[0];
+    int32_t axis;
+    int status = shape_axis(infer, "axis", a->axis, x->rank, &axis);
+    if (status < 0) return status;
+    if (x->shape[axis] % 2)
+        return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "axis %d has %lld elements: halves need an even number", axis,
+                                 (long long)x->shape[axis]);
+    status = shape_stream_past(infer, axis, "halving the streaming axis needs the whole sequence");
+    if (status < 0) return status;
+    y->rank = x->rank, y->dtype = x->dtype;
+    for (int32_t i = 0; i < x->rank; i++) y->shape[i] = x->shape[i];
+    y->shape[axis] /= 2;
+    shape_dense(y);
+    e->op = functions[a->activation];
+    e->narrow = x->dtype == FLOW_F16 || x->dtype == FLOW_BF16;
+    e->kernel = ISA_PICK(binary_table, infer->host->isa)->of[e->narrow ? FLOW_F32 : x->dtype];
+    glu_plan(e, x, y);
+    infer->flops = 2.0 * (double)e->map.count;
+    infer->bytes = 3.0 * (double)(e->map.count * e->map.out_bytes);
+    return FLOW_OK;
+}
+
+static int glu_forward(const struct flow_call *call) {
+    const struct glu_attrs *a = call->attrs;
+    const struct elementwise *e = call->priv;
+    const struct flow_tensor *x = &call->in[0];
+    int64_t axis = a->axis < 0 ? a->axis + x->rank : a->axis;
+    int64_t half = e->map.count ? x->shape[axis] / 2 * x->strides[axis] * shape_type_bytes(x->dtype) : 0;
+    const void *in[2] = {x->data, (const char *)x->data + half};
+    if (e->narrow) {
+        struct elementwise wide = *e;
+        glu_plan(&wide, x, &call->out[0]);
+        map_run(&wide.map, call, e->kernel, &wide, in, call->out[0].data);
+        return FLOW_OK;
+    }
+    map_run(&e->map, call, e->kernel, e, in, call->out[0].data);
+    return FLOW_OK;
+}
+
+static const struct flow_port glu_out[] = {{"y", "x's shape with half the axis", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_kernel glu_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = glu_forward}};
+
+const struct flow_operator glu_operator = {
+    .size = sizeof(struct flow_operator),
+    .name = "glu",
+    .summary = "gated linear unit: one half of an axis gates the other",
+    .equation = "a, b = halves of x along axis;  y = a * activation(b)",
+    .reference = "Dauphin, Fan, Auli, Grangier, arXiv:1612.08083, equation 1; Shazeer, arXiv:2002.05202 for other activations",
+    .example = "y: {op: glu, in: x, with: {axis: -1, activation: silu}}",
+    .inputs = FLOW_TABLE(elementwise_x),
+    .outputs = FLOW_TABLE(glu_out),
+    .attrs = FLOW_TABLE(glu_attrs),
+    .attrs_size = sizeof(struct glu_attrs),
+    .kernels = FLOW_TABLE(glu_kernels),
+    .priv_size = sizeof(struct elementwise),
+    .infer = glu_infer,
+};

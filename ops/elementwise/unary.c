@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions of one input: y = f(x), element by element. */
+#include "elementwise/elementwise.h"
+
+#include "common/shape.h"
+
+#include <math.h>
+
+const struct flow_port elementwise_x[1] = {{"x", "any shape", "...", FLOW_TYPES_FLOAT, FLOW_STRIDED}};
+const struct flow_port elementwise_y[1] = {{"y", "x's shape and type", "...", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+const struct flow_port elementwise_x_number[1] = {{"x", "any shape; integers, too", "...", FLOW_TYPES_NUMBER, FLOW_STRIDED}};
+const struct flow_port elementwise_y_number[1] = {{"y", "x's shape and type", "...", FLOW_TYPES_NUMBER, FLOW_INPLACE(0)}};
+
+const struct flow_kernel elementwise_unary_kernels[1] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = elementwise_unary_forward}};
+const struct flow_kernel elementwise_unary_kernels_number[1] = {
+    {.device = FLOW_DEVICE_CPU, .types = ELEMENTWISE_NUMBERS, .forward = elementwise_unary_forward}};
+
+int elementwise_unary(struct flow_infer *infer, int32_t op, double k0, double k1, double cost) {
+    struct elementwise *e = infer->priv;
+    const struct flow_tensor *x = &infer->in[0];
+    shape_like(&infer->out[0], x);
+    infer->out[0].dtype = x->dtype;
+    e->op = op, e->k[0] = k0, e->k[1] = k1;
+    e->narrow = x->dtype == FLOW_F16 || x->dtype == FLOW_BF16;
+    e->kernel = ISA_PICK(unary_table, infer->host->isa)->of[e->narrow ? FLOW_F32 : x->dtype];
+    map_plan(&e->map, &infer->out[0], &x, 1, cost);
+    infer->flops = (double)e->map.count;
+    infer->bytes = 2.0 * (double)(e->map.count * e->map.out_bytes);
+    return FLOW_OK;
+}
+
+int elementwise_unary_forward(const struct flow_call *call) {
+    const struct elementwise *e = call->priv;
+    const void *in[1] = {call->in[0].data};
+    if (e->narrow) {
+        struct elementwise wide = *e;
+        const struct flow_tensor *x = &call->in[0];
+        map_plan(&wide.map, &call->out[0], &x, 1, 0.5);
+        map_run(&wide.map, call, e->kernel, &wide, in, call->out[0].data);
+        return FLOW_OK;
+    }
+    map_run(&e->map, call, e->kernel, e, in, call->out[0].data);
+    return FLOW_OK;
+}
+
+/* Costs are ns an element, f32 with AVX2: what a piece for another thread is measured by. */
+static int neg_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_NEG, 0, 0, 0.1); }
+static int exp_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_EXP, 0, 0, 0.4); }
+static int log_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_LOG, 0, 0, 0.6); }
+static int sqrt_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SQRT, 0, 0, 0.3); }
+static int rsqrt_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_RSQRT, 0, 0, 0.5); }
+static int abs_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_ABS, 0, 0, 0.1); }
+static int sign_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SIGN, 0, 0, 0.1); }
+static int square_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SQUARE, 0, 0, 0.1); }
+static int reciprocal_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_RECIPROCAL, 0, 0, 0.2); }
+static int sin_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SIN, 0, 0, 0.5); }
+static int cos_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_COS, 0, 0, 0.5); }
+static int erf_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_ERF, 0, 0, 1.0); }
+static int floor_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_FLOOR, 0, 0, 0.1); }
+static int round_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_ROUND, 0, 0, 0.1); }
+
+#define UNARY_OPERATOR(text, about, formula, function)                                                                   \
+    ELEMENTWISE_COMMON, .name = text, .summary = about, .equation = formula, .example = "y: {op: " text ", in: x}",      \
+                        .reference = "elementary; IEEE 754 for infinities and NaN", .inputs = FLOW_TABLE(elementwise_x), \
+                        .kernels = FLOW_TABLE(elementwise_unary_kernels), .infer = function
+#define UNARY_OPERATOR_NUMBER(text, about, formula, function)                                                              \
+    .size = sizeof(struct flow_operator), .flags = FLOW_OP_POINTWISE, .name = text, .summary = about, .equation = formula, \
+    .example = "y: {op: " text ", in: x}", .reference = "elementary; IEEE 754 for infinities and NaN",                     \
+    .inputs = FLOW_TABLE(elementwise_x_number), .outputs = FLOW_TABLE(elementwise_y_number),                               \
+    .kernels = FLOW_TABLE(elementwise_unary_kernels_number), .priv_size = sizeof(struct elementwise), .infer = function
+
+const struct flow_operator neg_operator = {UNARY_OPERATOR_NUMBER("neg", "the negative", "y = -x   (integers modulo 2^bits)", neg_infer)};
+const struct flow_operator abs_operator = {UNARY_OPERATOR_NUMBER("abs", "the absolute value", "y = |x|; derivative 0 at 0", abs_infer)};
+const struct flow_operator sign_operator = {UNARY_OPERATOR_NUMBER("sign", "-1, 0 or 1", "y = x > 0 ? 1 : x < 0 ? -1 : x", sign_infer)};
+const struct flow_operator square_operator = {
+    UNARY_OPERATOR_NUMBER("square", "the square", "y = x^2   (integers modulo 2^bits)", square_infer)};
+const struct flow_operator exp_operator = {UNARY_OPERATOR("exp", "the exponential", "y = e^x", exp_infer)};
+const struct flow_operator log_operator = {UNARY_OPERATOR("log", "the natural logarithm", "y = ln x; -inf at 0, NaN below", log_infer)};
+const struct flow_operator sqrt_operator = {UNARY_OPERATOR("sqrt", "the square root", "y = x^(1/2); NaN below 0", sqrt_infer)};
+const struct flow_operator rsqrt_operator = {UNARY_OPERATOR("rsqrt", "one over the square root", "y = x^(-1/2)", rsqrt_infer)};
+const struct flow_operator reciprocal_operator = {UNARY_OPERATOR("reciprocal", "one over x", "y = 1 / x", reciprocal_infer)};
+const struct flow_operator sin_operator = {UNARY_OPERATOR("sin", "the sine of an angle in radians", "y = sin x", sin_infer)};
+const struct flow_operator cos_operator = {UNARY_OPERATOR("cos", "the cosine of an angle in radians", "y = cos x", cos_infer)};
+const struct flow_operator erf_operator = {
+    UNARY_OPERATOR("erf", "the error function", "y = 2/sqrt(pi) * integral of exp(-t^2) over [0, x]", erf_infer)};
+const struct flow_operator floor_operator = {
+    UNARY_OPERATOR("floor", "the next whole number below", "y = max {k whole: k <= x}; derivative 0", floor_infer)};
+const struct flow_operator round_operator = {UNARY_OPERATOR("round", "the nearest whole number, halves to the even one",
+                                                            "y = x to the nearest, ties to even; derivative 0", round_infer)};
