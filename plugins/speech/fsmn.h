@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SPEECH_FSMN_H
+#define SPEECH_FSMN_H
+
+#include "speech.h"
+
+/* One sequence [before + rows, D]: `before` rows of history (NULL: zeros), then `rows` rows of x, then zeros.
+ * y[t] = skip * row(t + left*dilation) + sum_k w[k] * row(t + k*dilation), t in [begin, end). */
+struct fsmn_rows {
+    const void *history, *x, *weight; /* weight: packed as fsmn_functions says */
+    void *y;
+    int64_t before, rows, units, taps, left, dilation;
+    bool skip;
+};
+
+struct fsmn_functions {
+    int64_t width_f32, width_f64; /* elements of a vector */
+    int64_t tile;                 /* rows that a tile computes together */
+    void (*rows_f32)(const struct fsmn_rows *rows, int64_t begin, int64_t end);
+    void (*rows_f64)(const struct fsmn_rows *rows, int64_t begin, int64_t end);
+};
+ISA_DECLARE(struct fsmn_functions, fsmn_functions);
+
+/* Packed weights are [groups][taps][width]: group g holds the units from fsmn_unit(g) on, the last one overlapping the one before it so
+ * that all vectors are whole; below one vector of units the rest is 0. */
+static inline int64_t fsmn_groups(int64_t units, int64_t width) { return (units + width - 1) / width; }
+static inline int64_t fsmn_unit(int64_t group, int64_t units, int64_t width) {
+    return units < width ? 0 : speech_least(group * width, units - width);
+}
+
+#endif

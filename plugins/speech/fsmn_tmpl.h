@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Template: FSMN rows in REAL, vectors VEC of WIDTH units. The including file names REAL, VEC, WIDTH, FSMN_TILE, FSMN_ROW, FSMN_NARROW,
+ * FSMN_ROWS and gives the constants TILE (rows of a tile) and CHUNK (taps whose weights stay in registers). */
+
+/* TILE rows of one vector of units: every input row is loaded once for a chunk of taps and used for all outputs it reaches. x: the row of
+ * output 0 and tap 0; `step` between rows and between outputs. */
+static inline __attribute__((always_inline)) void FSMN_TILE(const REAL *w, int64_t taps, const REAL *x, int64_t step, const REAL *skip,
+                                                            REAL *y) {
+    VEC sum[TILE];
+#pragma GCC unroll 16
+    for (int j = 0; j < TILE; j++) sum[j] = skip ? *(const VEC *)(skip + j * step) : (VEC){0};
+    int64_t k = 0;
+    for (; k + CHUNK <= taps; k += CHUNK) {
+        VEC tap[CHUNK];
+#pragma GCC unroll 16
+        for (int c = 0; c < CHUNK; c++) tap[c] = *(const VEC *)(w + (k + c) * WIDTH);
+#pragma GCC unroll 32
+        for (int i = 0; i < TILE + CHUNK - 1; i++) {
+            VEC row = *(const VEC *)(x + (k + i) * step);
+#pragma GCC unroll 16
+            for (int j = 0; j < TILE; j++)
+                if (i - j >= 0 && i - j < CHUNK) sum[j] += tap[i - j] * row;
+        }
+    }
+    for (; k < taps; k++) {
+        VEC tap = *(const VEC *)(w + k * WIDTH);
+#pragma GCC unroll 16
+        for (int j = 0; j < TILE; j++) sum[j] += tap * *(const VEC *)(x + (k + j) * step);
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < TILE; j++) *(VEC *)(y + j * step) = sum[j];
+}
+
+/* Row i of the sequence, or NULL where it is zeros. */
+static inline const REAL *FSMN_AT(const struct fsmn_rows *r, int64_t i) {
+    if (i >= r->before) return i - r->before < r->rows ? (const REAL *)r->x + (i - r->before) * r->units : NULL;
+    return r->history ? (const REAL *)r->history + i * r->units : NULL;
+}
+
+/* One row where some of its inputs may be history or zeros: up to `COLUMNS` vectors of units at a time. */
+static inline __attribute__((always_inline)) void FSMN_COLUMNS(const struct fsmn_rows *r, int64_t t, int64_t group, int columns) {
+    VEC sum[COLUMNS];
+    int64_t at[COLUMNS];
+    const REAL *w = (const REAL *)r->weight + group * r->taps * WIDTH;
+    const REAL *skip = r->skip ? FSMN_AT(r, t + r->left * r->dilation) : NULL;
+#pragma GCC unroll 8
+    for (int c = 0; c < columns; c++) {
+        at[c] = fsmn_unit(group + c, r->units, WIDTH);
+        sum[c] = skip ? *(const VEC *)(skip + at[c]) : (VEC){0};
+    }
+    for (int64_t k = 0; k < r->taps; k++) {
+        const REAL *row = FSMN_AT(r, t + k * r->dilation);
+        if (!row) continue;
+#pragma GCC unroll 8
+        for (int c = 0; c < columns; c++) sum[c] += *(const VEC *)(w + (c * r->taps + k) * WIDTH) * *(const VEC *)(row + at[c]);
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < columns; c++) *(VEC *)((REAL *)r->y + t * r->units + at[c]) = sum[c];
+}
+
+static void FSMN_ROW(const struct fsmn_rows *r, int64_t t, int64_t groups) {
+    int64_t g = 0;
+    for (; g + COLUMNS <= groups; g += COLUMNS) FSMN_COLUMNS(r, t, g, COLUMNS);
+    for (; g < groups; g++) FSMN_COLUMNS(r, t, g, 1);
+}
+
+/* Fewer units than a vector has. */
+static void FSMN_NARROW(const struct fsmn_rows *r, int64_t t) {
+    const REAL *w = r->weight, *skip = r->skip ? FSMN_AT(r, t + r->left * r->dilation) : NULL;
+    REAL *y = (REAL *)r->y + t * r->units;
+    for (int64_t d = 0; d < r->units; d++) y[d] = skip ? skip[d] : 0;
+    for (int64_t k = 0; k < r->taps; k++) {
+        const REAL *row = FSMN_AT(r, t + k * r->dilation);
+        if (!row) continue;
+        for (int64_t d = 0; d < r->units; d++) y[d] += w[k * WIDTH + d] * row[d];
+    }
+}
+
+static void FSMN_ROWS(const struct fsmn_rows *r, int64_t begin, int64_t end) {
+    int64_t groups = fsmn_groups(r->units, WIDTH), span = (r->taps + TILE - 2) * r->dilation, step = r->dilation * r->units;
+    if (r->units < WIDTH) {
+        for (int64_t t = begin; t < end; t++) FSMN_NARROW(r, t);
+        return;
+    }
+    for (int64_t first = begin; first < end && first < begin + r->dilation; first++)
+        for (int64_t t = first; t < end;) {
+            bool inside = t >= r->before && t + span - r->before < r->rows && t + (TILE - 1) * r->dilation < end;
+            if (!inside) {
+                FSMN_ROW(r, t, groups);
+                t += r->dilation;
+                continue;
+            }
+            const REAL *x = (const REAL *)r->x + (t - r->before) * r->units;
+            REAL *y = (REAL *)r->y + t * r->units;
+            for (int64_t g = 0; g < groups; g++) {
+                int64_t unit = fsmn_unit(g, r->units, WIDTH);
+                FSMN_TILE((const REAL *)r->weight + g * r->taps * WIDTH, r->taps, x + unit, step,
+                          r->skip ? x + unit + r->left * step : NULL, y + unit);
+            }
+            t += TILE * r->dilation;
+        }
+}
