@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attention: queries look at keys and take the mean of values weighted by softmax(scale q k^T + bias).
+ * Vaswani et al., "Attention is all you need" (2017), eq. 1; grouped heads: Ainslie et al. (2023); rotary positions: Su et al. (2021).
+ *
+ * Projections are products of the host's; between them each block of queries of one head runs over the keys it can see with an online
+ * softmax (attention_simd.c), so memory is linear in T. Streaming keeps keys and values: all of them (grown in place), or, where a window
+ * or chunk bounds the reach, a ring of that length.
+ */
+#include "attention.h"
+
+#include "common/shape.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct attention_attrs {
+    int64_t heads, kv_heads, window, chunk, units;
+    double rope_base, scale, softcap, dropout;
+    bool causal, chunk_overlap, rope, projections, qkv_bias, out_bias;
+    int32_t rope_style;
+};
+
+enum { Q, K, V, MASK, BIAS };
+enum { K_CACHE, V_CACHE, K_RING, V_RING, POSITION };
+
+/* A weight and its bias: places among the parameters (UINT32_MAX: none) and in the packed block. */
+struct projection {
+    uint32_t weight, bias;
+    int64_t in, out, packed;
+};
+
+struct attention_priv {
+    int64_t batch, queries, keys, heads, kv_heads, width, value_width;
+    int64_t ring; /* rows of the ring; 0: none */
+    struct projection q, k, v, o;
+    int64_t at_q, at_k, at_v, at_mixed, at_turn; /* offsets in the workspace; -1: the input itself */
+    int64_t size;                                /* of an element */
+    bool rows;                                   /* streaming along T */
+};
+
+static int64_t size_round(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+/* f16 and bf16 are widened around the kernel. */
+static int32_t compute_type(int32_t dtype) { return dtype == FLOW_F64 ? FLOW_F64 : FLOW_F32; }
+
+/* ---- Planning ------------------------------------------------------------------------------------------------------ */
+
+static int declare(struct flow_infer *infer, struct projection *p, const char *weight, const char *bias, bool with_bias, int64_t out,
+                   int64_t in) {
+    const struct flow_host *host = infer->host;
+    int32_t dtype = infer->in[Q].dtype;
+    p->in = in, p->out = out, p->bias = UINT32_MAX;
+    int rc = host->param(infer, weight, dtype, 2, (int64_t[]){out, in}, "kaiming_uniform(2.2360679774997896)", 0, &p->weight);
+    if (rc == 0 && with_bias) rc = host->param(infer, bias, dtype, 1, &out, "zeros", 0, &p->bias);
+    p->packed = infer->packed;
+    infer->packed += size_round(host->gemm_packed_bytes(host, compute_type(dtype), in, out));
+    return rc;
+}
+
+static int check_inputs(struct flow_infer *infer, const struct attention_attrs *a) {
+    const struct flow_host *host = infer->host;
+    const struct flow_tensor *in = infer->in;
+    if (in[K].shape[1] != in[V].shape[1])
+        return host->fail(infer->owner, FLOW_ERROR_SHAPE, "k has %lld positions, v has %lld: expected the same", (long long)in[K].shape[1],
+                          (long long)in[V].shape[1]);
+    if (infer->in_count > BIAS && in[MASK].rank >= 0 && in[BIAS].rank >= 0)
+        return host->fail_at(infer->owner, "bias", FLOW_ERROR_USAGE, "mask and bias are both given: expected one of them");
+    if (a->rope && !a->causal && a->chunk == 0 && in[Q].shape[1] != in[K].shape[1])
+        return host->fail_at(infer->owner, "rope", FLOW_ERROR_SHAPE,
+                             "rope needs as many queries (%lld) as keys (%lld) where attention is not causal", (long long)in[Q].shape[1],
+                             (long long)in[K].shape[1]);
+    return 0;
+}
+
+static int head_widths(struct flow_infer *infer, const struct attention_attrs *a, struct attention_priv *p) {
+    const struct flow_host *host = infer->host;
+    const struct flow_tensor *in = infer->in;
+    int64_t units = !a->projections || a->units == FLOW_INT_ABSENT ? in[Q].shape[2] : a->units;
+    p->heads = a->heads, p->kv_heads = a->kv_heads == FLOW_INT_ABSENT ? a->heads : a->kv_heads;
+    if (units % p->heads)
+        return host->fail_at(infer->owner, "heads", FLOW_ERROR_SHAPE, "heads is %lld, which does not divide the %lld units",
+                             (long long)p->heads, (long long)units);
+    if (p->heads % p->kv_heads)
+        return host->fail_at(infer->owner, "kv_heads", FLOW_ERROR_SHAPE, "kv_heads is %lld, which does not divide heads, %lld",
+                             (long long)p->kv_heads, (long long)p->heads);
+    p->width = p->value_width = units / p->heads;
+    if (!a->projections) {
+        if (in[K].shape[2] != p->width * p->kv_heads)
+            return host->fail(infer->owner, FLOW_ERROR_SHAPE,
+                              "k has width %lld, expected %lld: kv_heads (%lld) times the queries' head width (%lld)",
+                              (long long)in[K].shape[2], (long long)(p->width * p->kv_heads), (long long)p->kv_heads, (long long)p->width);
+        if (in[V].shape[2] % p->kv_heads)
+            return host->fail(infer->owner, FLOW_ERROR_SHAPE, "v has width %lld, which kv_heads, %lld, does not divide",
+                              (long long)in[V].shape[2], (long long)p->kv_heads);
+        p->value_width = in[V].shape[2] / p->kv_heads;
+    }
+    if (a->rope && p->width % 2)
+        return host->fail_at(infer->owner, "rope", FLOW_ERROR_SHAPE, "rope turns pairs: the head's width, %lld, must be even",
+                             (long long)p->width);
+    return 0;
+}
+
+static int64_t take(struct flow_infer *infer, int64_t elements, int64_t size) {
+    int64_t at = infer->workspace;
+    infer->workspace += size_round(elements * size);
+    return at;
+}
+
+/* mask or bias [.., Tq, Tk] that broadcasts to [B, H, Tq, Tk]. */
+static int check_broadcast(struct flow_infer *infer, uint32_t port, const char *name, const struct attention_priv *p) {
+    if (infer->in_count <= port || infer->in[port].rank < 0) return 0;
+    const struct flow_tensor *t = &infer->in[port];
+    int64_t full[4] = {p->batch, p->heads, p->queries, p->keys};
+    for (int32_t i = 0; i < t->rank; i++) {
+        int64_t want = t->rank <= 4 ? full[4 - t->rank + i] : -1;
+        if (want < 0 || (t->shape[i] != want && t->shape[i] != 1))
+            return infer->host->fail_at(
+                infer->owner, name, FLOW_ERROR_SHAPE, "axis %d of %s is %lld: expected what broadcasts to [%lld, %lld, %lld, %lld]", i,
+                name, (long long)t->shape[i], (long long)full[0], (long long)full[1], (long long)full[2], (long long)full[3]);
+    }
+    if (infer->streaming)
+        return infer->host->fail_at(infer->owner, name, FLOW_ERROR_UNSUPPORTED, "attention with %s needs the whole sequence", name);
+    return 0;
+}
+
+static void set_state(struct flow_infer *infer, uint32_t state, int64_t batch, int64_t rows, int64_t rows_after, int64_t width) {
+    struct flow_tensor *in = &infer->state[state], *out = &infer->state_out[state];
+    in->rank = out->rank = 3;
+    if (infer->first) in->shape[0] = batch, in->shape[1] = rows, in->shape[2] = width;
+    *out = *in;
+    out->shape[1] = rows_after;
+    shape_dense(in), shape_dense(out);
+}
+
+static int plan_stream(struct flow_infer *infer, const struct attention_attrs *a, struct attention_priv *p, int64_t k_width,
+                       int64_t v_width) {
+    const int32_t *axis = infer->in_axis;
+    if (axis[Q] == 0 && axis[K] == 0 && axis[V] == 0) {
+        infer->out_axis[0] = 0;
+        for (uint32_t s = K_CACHE; s <= V_RING; s++) set_state(infer, s, 0, 0, 0, 0);
+        return 0;
+    }
+    if (axis[Q] != 1 || axis[K] != 1 || axis[V] != 1)
+        return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "q, k and v must stream together along axis 1");
+    if (!a->causal) return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "attention that is not causal needs the whole sequence");
+    if (p->queries != p->keys)
+        return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "queries and keys must come in equal numbers, found %lld and %lld",
+                                 (long long)p->queries, (long long)p->keys);
+    p->rows = true;
+    int64_t chunk = a->chunk ? a->chunk * (a->chunk_overlap ? 2 : 1) : 0;
+    p->ring = a->window && chunk ? (a->window < chunk ? a->window : chunk) : a->window + chunk;
+    int64_t held = infer->first ? 0 : infer->state[K_CACHE].shape[1], grown = p->ring ? 0 : held + p->keys;
+    set_state(infer, K_CACHE, p->batch, 0, grown, k_width);
+    set_state(infer, V_CACHE, p->batch, 0, grown, v_width);
+    set_state(infer, K_RING, p->batch, p->ring, p->ring, k_width);
+    set_state(infer, V_RING, p->batch, p->ring, p->ring, v_width);
+    infer->out_axis[0] = 1;
+    return 0;
+}
+
+static int attention_infer(struct flow_infer *infer) {
+    const struct attention_attrs *a = infer->attrs;
+    struct attention_priv *p = infer->priv;
+    const struct flow_tensor *in = infer->in;
+    *p = (struct attention_priv){.batch = in[Q].shape[0], .queries = in[Q].shape[1], .keys = in[K].shape[1]};
+    p->size = compute_type(in[Q].dtype) == FLOW_F64 ? 8 : 4;
+    int rc = check_inputs(infer, a);
+    if (rc == 0) rc = head_widths(infer, a, p);
+    if (rc < 0) return rc;
+    int64_t q_width = p->heads * p->width, k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
+    int64_t mixed = p->heads * p->value_width;
+    if (a->projections) {
+        rc = declare(infer, &p->q, "wq", "bq", a->qkv_bias, q_width, in[Q].shape[2]);
+        if (rc == 0) rc = declare(infer, &p->k, "wk", "bk", a->qkv_bias, k_width, in[K].shape[2]);
+        if (rc == 0) rc = declare(infer, &p->v, "wv", "bv", a->qkv_bias, v_width, in[V].shape[2]);
+        if (rc == 0) rc = declare(infer, &p->o, "wo", "bo", a->out_bias, in[Q].shape[2], mixed);
+        if (rc < 0) return rc;
+        infer->packed_key = (uint64_t)(q_width * 31 + k_width);
+    }
+    if (infer->streaming && (rc = plan_stream(infer, a, p, k_width, v_width)) < 0) return rc;
+    if ((rc = check_broadcast(infer, MASK, "mask", p)) < 0 || (rc = check_broadcast(infer, BIAS, "bias", p)) < 0) return rc;
+    /* What is neither projected nor turned is read where it lies; keys that go to a cache are written there at once. */
+    bool fresh = a->projections || a->rope, cached = p->rows && !p->ring;
+    p->at_q = fresh ? take(infer, p->batch * p->queries * q_width, p->size) : -1;
+    p->at_k = fresh && !cached ? take(infer, p->batch * p->keys * k_width, p->size) : -1;
+    p->at_v = a->projections && !cached ? take(infer, p->batch * p->keys * v_width, p->size) : -1;
+    p->at_mixed = a->projections ? take(infer, p->batch * p->queries * mixed, p->size) : -1;
+    int64_t turned = p->queries > p->keys ? p->queries : p->keys;
+    p->at_turn = a->rope ? take(infer, turned * p->width, p->size) : -1;
+    struct flow_tensor *out = &infer->out[0];
+    out->rank = 3, out->dtype = in[Q].dtype;
+    out->shape[0] = p->batch, out->shape[1] = p->queries, out->shape[2] = a->projections ? in[Q].shape[2] : mixed;
+    shape_dense(out);
+    double pairs = (double)p->queries * (double)p->keys * (a->causal ? 0.5 : 1) * (double)p->batch * (double)p->heads;
+    infer->flops = 2 * pairs * (double)(p->width + p->value_width);
+    if (a->projections)
+        infer->flops += 2.0 * (double)p->batch *
+                        ((double)p->queries * (double)(q_width + mixed) * (double)in[Q].shape[2] +
+                         (double)p->keys * ((double)k_width * (double)in[K].shape[2] + (double)v_width * (double)in[V].shape[2]));
+    return 0;
+}
+
+static int attention_prepare(const struct flow_call *call) {
+    const struct attention_priv *p = call->priv;
+    const struct projection *all[] = {&p->q, &p->k, &p->v, &p->o};
+    for (int i = 0; i < 4; i++) {
+        const struct flow_tensor *w = &call->param[all[i]->weight];
+        call->host->gemm_pack(call->host, compute_type(w->dtype), all[i]->in, all[i]->out, w->data, w->dtype, w->strides[1], w->strides[0],
+                              (char *)call->packed + all[i]->packed);
+    }
+    return 0;
+}
+
+/* ---- Running ------------------------------------------------------------------------------------------------------- */
+
+/* Rows somewhere: [batch][row] with given distances, in elements. */
+struct rows {
+    char *data;
+    int64_t batch, row;
+};
+
+static struct rows rows_of(const struct flow_tensor *t) { return (struct rows){t->data, t->strides[0], t->strides[1]}; }
+static struct rows rows_at(const struct flow_call *call, int64_t offset, int64_t rows, int64_t width) {
+    return (struct rows){(char *)call->workspace + offset, rows * width, width};
+}
+
+/* y = x W^T + b for all rows of the batch. */
+static int project(const struct flow_call *call, const struct projection *projection, struct rows x, struct rows y, int64_t count) {
+    const struct attention_priv *p = call->priv;
+    const struct flow_tensor *w = &call->param[projection->weight];
+    struct flow_gemm product = {.m = count,
+                                .n = projection->out,
+                                .k = projection->in,
+                                .batch = p->batch,
+                                .a = x.data,
+                                .a_row = x.row,
+                                .a_col = 1,
+                                .a_batch = x.batch,
+                                .c = y.data,
+                                .c_row = y.row,
+                                .c_batch = y.batch,
+                                .bias = projection->bias == UINT32_MAX ? NULL : call->param[projection->bias].data,
+                                .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
+    if (x.batch == count * x.row && y.batch == count * y.row) product.m = count * p->batch, product.batch = 1;
+    if (call->packed) product.packed_b = (const char *)call->packed + projection->packed;
+    else product.b = w->data, product.b_row = w->strides[1], product.b_col = w->strides[0];
+    return call->host->gemm(call, &product);
+}
+
+static void copy_rows(struct rows from, struct rows to, int64_t batch, int64_t count, int64_t bytes, int64_t size) {
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t r = 0; r < count; r++)
+            memcpy(to.data + (b * to.batch + r * to.row) * size, from.data + (b * from.batch + r * from.row) * size, (size_t)bytes);
+}
+
+/* cos and sin of position * base^(-2 i / width), [rows, width/2] each, in the workspace. */
+static void fill_turns(const struct flow_call *call, int64_t first, int64_t count) {
+    const struct attention_attrs *a = call->attrs;
+    const struct attention_priv *p = call->priv;
+    int64_t half = p->width / 2;
+    char *cosines = (char *)call->workspace + p->at_turn, *sines = cosines + count * half * p->size;
+    for (int64_t i = 0; i < half; i++) {
+        double speed = pow(a->rope_base, -2.0 * (double)i / (double)p->width);
+        for (int64_t r = 0; r < count; r++) {
+            double angle = (double)(first + r) * speed, c = cos(angle), s = sin(angle);
+            if (p->size == 8) ((double *)(void *)cosines)[r * half + i] = c, ((double *)(void *)sines)[r * half + i] = s;
+            else ((float *)(void *)cosines)[r * half + i] = (float)c, ((float *)(void *)sines)[r * half + i] = (float)s;
+        }
+    }
+}
+
+static void turn(const struct flow_call *call, struct rows x, int64_t first, int64_t count, int64_t heads) {
+    const struct attention_attrs *a = call->attrs;
+    const struct attention_priv *p = call->priv;
+    const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
+    fill_turns(call, first, count);
+    const char *cosines = (const char *)call->workspace + p->at_turn;
+    for (int64_t b = 0; b < p->batch; b++) {
+        struct attention_rotation rotation = {.data = x.data + b * x.batch * p->size,
+                                              .rows = count,
+                                              .row = x.row,
+                                              .heads = heads,
+                                              .width = p->width,
+                                              .interleaved = a->rope_style == 1,
+                                              .cos = cosines,
+                                              .sin = cosines + count * (p->width / 2) * p->size};
+        if (p->size == 8) table->rotate_f64(&rotation);
+        else table->rotate_f32(&rotation);
+    }
+}
+
+/* Everything the blocks of queries share. */
+struct mix {
+    const struct flow_call *call;
+    struct rows q, k, v, out;
+    struct rows k_old, v_old; /* the ring */
+    int64_t position;         /* absolute, of the first query */
+    int64_t first;            /* absolute, of row 0 of k */
+    int64_t count;            /* rows of k */
+    int64_t old;              /* rows in the ring that hold something */
+    int64_t blocks;           /* of queries, a head */
+};
+
+/* Stretches of keys in order: the ring's (in two parts where it wraps), then the rows at hand. */
+static int32_t stretches_of(const struct mix *mix, int64_t b, int64_t kv, struct attention_keys *keys) {
+    const struct attention_priv *p = mix->call->priv;
+    int64_t k_at = kv * p->width, v_at = kv * p->value_width, ring = p->ring;
+    int32_t count = 0;
+    for (int64_t done = 0; done < mix->old;) {
+        int64_t absolute = mix->first - mix->old + done, slot = absolute % ring,
+                run = ring - slot < mix->old - done ? ring - slot : mix->old - done;
+        keys[count++] = (struct attention_keys){mix->k_old.data + (b * mix->k_old.batch + slot * mix->k_old.row + k_at) * p->size,
+                                                mix->v_old.data + (b * mix->v_old.batch + slot * mix->v_old.row + v_at) * p->size,
+                                                mix->k_old.row,
+                                                mix->v_old.row,
+                                                absolute,
+                                                run};
+        done += run;
+    }
+    keys[count++] = (struct attention_keys){mix->k.data + (b * mix->k.batch + k_at) * p->size,
+                                            mix->v.data + (b * mix->v.batch + v_at) * p->size,
+                                            mix->k.row,
+                                            mix->v.row,
+                                            mix->first,
+                                            mix->count};
+    return count;
+}
+
+/* Element distance along axis `axis` of [B, H, Tq, Tk] in a tensor that broadcasts to it. */
+static int64_t broadcast_stride(const struct flow_tensor *t, int32_t axis) {
+    int32_t own = t->rank - 4 + axis;
+    return own < 0 || t->shape[own] == 1 ? 0 : t->strides[own];
+}
+
+static void place_mask(const struct mix *mix, struct attention_block *block, int64_t b, int64_t h, int64_t query) {
+    const struct flow_call *call = mix->call;
+    const struct attention_priv *p = call->priv;
+    if (call->in_count > MASK && call->in[MASK].rank >= 0) {
+        const struct flow_tensor *t = &call->in[MASK];
+        block->mask_row = broadcast_stride(t, 2), block->mask_column = broadcast_stride(t, 3);
+        block->mask = (const uint8_t *)t->data + b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->mask_row;
+    }
+    if (call->in_count > BIAS && call->in[BIAS].rank >= 0) {
+        const struct flow_tensor *t = &call->in[BIAS];
+        block->bias_row = broadcast_stride(t, 2), block->bias_column = broadcast_stride(t, 3);
+        block->bias = (const char *)t->data + (b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->bias_row) * p->size;
+    }
+}
+
+static void mix_blocks(void *context, int64_t begin, int64_t end) {
+    const struct mix *mix = context;
+    const struct flow_call *call = mix->call;
+    const struct attention_attrs *a = call->attrs;
+    const struct attention_priv *p = call->priv;
+    const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
+    for (int64_t task = begin; task < end; task++) {
+        /* Heads that share keys follow each other, so that the keys are still in the cache. */
+        int64_t h = task % p->heads, rest = task / p->heads, query = rest % mix->blocks * ATTENTION_QUERIES, b = rest / mix->blocks;
+        struct attention_keys keys[3];
+        struct attention_block block = {
+            .q = mix->q.data + (b * mix->q.batch + query * mix->q.row + h * p->width) * p->size,
+            .out = mix->out.data + (b * mix->out.batch + query * mix->out.row + h * p->value_width) * p->size,
+            .q_row = mix->q.row,
+            .out_row = mix->out.row,
+            .queries = p->queries - query < ATTENTION_QUERIES ? p->queries - query : ATTENTION_QUERIES,
+            .position = mix->position + query,
+            .width = p->width,
+            .value_width = p->value_width,
+            .keys = keys,
+            .stretches = stretches_of(mix, b, h / (p->heads / p->kv_heads), keys),
+            .reach = {a->causal, a->window, a->chunk, a->chunk_overlap},
+            .scale = isnan(a->scale) ? 1 / sqrt((double)p->width) : a->scale,
+            .softcap = a->softcap,
+        };
+        place_mask(mix, &block, b, h, query);
+        if (p->size == 8) table->block_f64(&block);
+        else table->block_f32(&block);
+    }
+}
+
+/* The last rows of this piece go into the ring, row `absolute` to slot absolute % ring. */
+static void fill_ring(const struct flow_call *call, const struct mix *mix) {
+    const struct attention_priv *p = call->priv;
+    int64_t from = mix->count > p->ring ? mix->count - p->ring : 0;
+    for (int64_t r = from; r < mix->count; r++) {
+        int64_t slot = (mix->first + r) % p->ring;
+        struct rows k = mix->k, v = mix->v, k_to = mix->k_old, v_to = mix->v_old;
+        k.data += r * k.row * p->size, v.data += r * v.row * p->size;
+        k_to.data += slot * k_to.row * p->size, v_to.data += slot * v_to.row * p->size;
+        copy_rows(k, k_to, p->batch, 1, p->kv_heads * p->width * p->size, p->size);
+        copy_rows(v, v_to, p->batch, 1, p->kv_heads * p->value_width * p->size, p->size);
+    }
+    *(int64_t *)call->state_out[POSITION].data = mix->first + mix->count;
+}
+
+/* Where this piece's keys and values go: into the cache behind those that are there, into the workspace, or nowhere (used as they are). */
+static struct rows key_rows(const struct flow_call *call, uint32_t port, uint32_t cache, int64_t at, int64_t width) {
+    const struct attention_priv *p = call->priv;
+    if (p->rows && !p->ring) {
+        struct rows rows = rows_of(&call->state_out[cache]);
+        rows.data += call->state_in[cache].shape[1] * rows.row * p->size;
+        return rows;
+    }
+    return at >= 0 ? rows_at(call, at, p->keys, width) : rows_of(&call->in[port]);
+}
+
+static int fill_inputs(const struct flow_call *call, struct mix *mix, struct rows k, struct rows v) {
+    const struct attention_attrs *a = call->attrs;
+    const struct attention_priv *p = call->priv;
+    int64_t k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
+    int rc = 0;
+    if (a->projections) {
+        rc = project(call, &p->q, rows_of(&call->in[Q]), mix->q, p->queries);
+        if (rc == 0) rc = project(call, &p->k, rows_of(&call->in[K]), k, p->keys);
+        if (rc == 0) rc = project(call, &p->v, rows_of(&call->in[V]), v, p->keys);
+    } else {
+        if (mix->q.data != call->in[Q].data)
+            copy_rows(rows_of(&call->in[Q]), mix->q, p->batch, p->queries, p->heads * p->width * p->size, p->size);
+        if (k.data != call->in[K].data) copy_rows(rows_of(&call->in[K]), k, p->batch, p->keys, k_width * p->size, p->size);
+        if (v.data != call->in[V].data) copy_rows(rows_of(&call->in[V]), v, p->batch, p->keys, v_width * p->size, p->size);
+    }
+    if (rc == 0 && a->rope) {
+        turn(call, mix->q, mix->position > 0 ? mix->position : 0, p->queries, p->heads);
+        turn(call, k, p->rows ? mix->position : 0, p->keys, p->kv_heads);
+    }
+    return rc;
+}
+
+static int attention_forward(const struct flow_call *call) {
+    const struct attention_attrs *a = call->attrs;
+    const struct attention_priv *p = call->priv;
+    int64_t q_width = p->heads * p->width, mixed = p->heads * p->value_width;
+    struct mix mix = {.call = call, .count = p->keys, .position = p->keys - p->queries};
+    struct rows k = key_rows(call, K, K_CACHE, p->at_k, p->kv_heads * p->width),
+                v = key_rows(call, V, V_CACHE, p->at_v, p->kv_heads * p->value_width);
+    mix.q = p->at_q >= 0 ? rows_at(call, p->at_q, p->queries, q_width) : rows_of(&call->in[Q]);
+    mix.out = a->projections ? rows_at(call, p->at_mixed, p->queries, mixed) : rows_of(&call->out[0]);
+    if (p->rows) mix.position = p->ring ? *(const int64_t *)call->state_in[POSITION].data : call->state_in[K_CACHE].shape[1];
+    int rc = fill_inputs(call, &mix, k, v);
+    if (rc < 0) return rc;
+    mix.k = k, mix.v = v;
+    if (p->rows && p->ring) {
+        mix.k_old = rows_of(&call->state_in[K_RING]), mix.v_old = rows_of(&call->state_in[V_RING]);
+        mix.first = mix.position, mix.old = mix.position < p->ring ? mix.position : p->ring;
+    } else if (p->rows) {
+        mix.k = rows_of(&call->state_out[K_CACHE]), mix.v = rows_of(&call->state_out[V_CACHE]);
+        mix.count = mix.position + p->keys;
+    }
+    mix.blocks = (p->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
+    int64_t tasks = p->batch * p->heads * mix.blocks;
+    /* A piece is worth handing out from some ten thousand pairs of numbers. */
+    int64_t pairs = (p->queries < ATTENTION_QUERIES ? p->queries : ATTENTION_QUERIES) * (mix.old + mix.count) * (p->width + p->value_width);
+    int64_t grain = pairs > 0 ? 1 + 2000000 / pairs : tasks;
+    if (tasks > 0) call->host->parallel_for(call, tasks, grain, mix_blocks, &mix);
+    if (p->rows && p->ring) fill_ring(call, &mix);
+    return a->projections ? project(call, &p->o, mix.out, rows_of(&call->out[0]), p->queries) : 0;
+}
+
+static int attention_describe(const struct flow_infer *infer, char *text, size_t size) {
+    const struct attention_priv *p = infer->priv;
+    const char *cache = !p->rows ? "" : p->ring ? ", keys in a ring" : ", keys appended";
+    return snprintf(text, size, "%lld heads of %lld, tiles of %d queries, online softmax%s", (long long)p->heads, (long long)p->width,
+                    ATTENTION_QUERIES, cache);
+}
+
+/* ---- Tables -------------------------------------------------------------------------------------------------------- */
+
+static const struct flow_port inputs[] = {
+    {"q", "queries", "B Tq Dq", FLOW_TYPES_FLOAT, 0},
+    {"k", "keys", "B Tk Dk", FLOW_TYPES_FLOAT, 0},
+    {"v", "values", "B Tv Dv", FLOW_TYPES_FLOAT, 0},
+    {"mask", "true where a query may attend; broadcasts to [B, heads, Tq, Tk]", NULL, FLOW_TYPE(BOOL),
+     FLOW_OPTIONAL | FLOW_NO_GRAD | FLOW_STRIDED},
+    {"bias", "added to the scores; broadcasts to [B, heads, Tq, Tk]", NULL, FLOW_TYPES_FLOAT, FLOW_OPTIONAL | FLOW_STRIDED},
+};
+static const struct flow_port outputs[] = {
+    {"y", "[B, Tq, Dq]; without projections [B, Tq, heads * width of a value]", NULL, FLOW_TYPES_FLOAT, 0},
+};
+static const struct flow_param params[] = {
+    {"wq", "[units, Dq], for queries", NULL, "projections", "kaiming_uniform(2.2360679774997896)", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+    {"wk", "[units * kv_heads / heads, D], for keys", NULL, "projections", "kaiming_uniform(2.2360679774997896)", FLOW_TYPES_FLOAT,
+     FLOW_DECLARED},
+    {"wv", "[units * kv_heads / heads, D], for values", NULL, "projections", "kaiming_uniform(2.2360679774997896)", FLOW_TYPES_FLOAT,
+     FLOW_DECLARED},
+    {"wo", "[Dq, units], back", NULL, "projections", "kaiming_uniform(2.2360679774997896)", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+    {"bq", "[units]", NULL, "qkv_bias", "zeros", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+    {"bk", "[units * kv_heads / heads]", NULL, "qkv_bias", "zeros", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+    {"bv", "[units * kv_heads / heads]", NULL, "qkv_bias", "zeros", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+    {"bo", "[Dq]", NULL, "out_bias", "zeros", FLOW_TYPES_FLOAT, FLOW_DECLARED},
+};
+static const struct flow_state states[] = {
+    {"k_cache", "keys so far [B, n, width]", NULL, "zeros", FLOW_TYPES_FLOAT, FLOW_APPENDED, 1, 0},
+    {"v_cache", "values so far [B, n, width]", NULL, "zeros", FLOW_TYPES_FLOAT, FLOW_APPENDED, 1, 0},
+    {"k_ring", "with window or chunk: the last keys, position p in row p modulo the length", NULL, "zeros", FLOW_TYPES_FLOAT, FLOW_IN_PLACE,
+     0, 0},
+    {"v_ring", "with window or chunk: the last values", NULL, "zeros", FLOW_TYPES_FLOAT, FLOW_IN_PLACE, 0, 0},
+    {"position", "positions seen, where there is a ring", "1", "zeros", FLOW_TYPE(I64), FLOW_IN_PLACE, 0, 0},
+};
+static const struct flow_attr attrs[] = {
+    FLOW_ATTR(struct attention_attrs, heads, "heads, consecutive slices of the last axis", FLOW_REQUIRED, 1, 65536),
+    FLOW_ATTR(struct attention_attrs, kv_heads, "heads of keys and values, each shared by heads / kv_heads (default: heads)", FLOW_ABSENT,
+              1, 65536),
+    FLOW_ATTR_PLAIN(struct attention_attrs, causal, "query i sees keys up to Tk - Tq + i", "false"),
+    FLOW_ATTR(struct attention_attrs, window, "only so many keys back, itself included (0: all)", "0", 0, FLOW_NO_MAX),
+    FLOW_ATTR(struct attention_attrs, chunk, "only keys of the same chunk of this length (0: all)", "0", 0, FLOW_NO_MAX),
+    FLOW_ATTR_PLAIN(struct attention_attrs, chunk_overlap, "and those of the chunk before", "false"),
+    FLOW_ATTR_PLAIN(struct attention_attrs, rope, "rotate queries and keys by their positions", "false"),
+    FLOW_ATTR(struct attention_attrs, rope_base, "pair i turns by position * base^(-2i/width)", "10000", 1e-300, FLOW_NO_MAX),
+    FLOW_ATTR_CHOICES(struct attention_attrs, rope_style, "pairs are (i, i + width/2), or neighbours", "half", "half|interleaved"),
+    FLOW_ATTR_PLAIN(struct attention_attrs, scale, "of the scores (default: 1 / sqrt(width))", FLOW_ABSENT),
+    FLOW_ATTR(struct attention_attrs, softcap, "scores become softcap * tanh(score / softcap) (0: not)", "0", 0, FLOW_NO_MAX),
+    FLOW_ATTR_PLAIN(struct attention_attrs, projections, "multiply by wq, wk, wv before and wo after", "true"),
+    FLOW_ATTR_PLAIN(struct attention_attrs, qkv_bias, "biases bq, bk, bv", "false"),
+    FLOW_ATTR_PLAIN(struct attention_attrs, out_bias, "bias bo", "false"),
+    FLOW_ATTR(struct attention_attrs, units, "heads * width inside (default: Dq)", FLOW_ABSENT, 1, FLOW_NO_MAX),
+    FLOW_ATTR(struct attention_attrs, dropout, "share of weights dropped in training", "0", 0, 0.999999),
+};
+static const struct flow_kernel kernels[] = {
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, attention_forward, NULL},
+};
+static const struct flow_operator attention = {
+    .size = sizeof attention,
+    .name = "attention",
+    .summary = "multi-head attention: causal, window, chunk, grouped heads, rotary positions, key and value cache",
+    .equation = "y = wo concat_h(softmax(scale q_h k_h^T + bias) v_h); a query with nothing to attend gives 0",
+    .reference = "Vaswani et al., Attention is all you need, 2017, eq. 1; Su et al., RoFormer, 2021; Ainslie et al., GQA, 2023",
+    .example = "y: {op: attention, in: [x, x, x], with: {heads: 4, causal: true}}",
+    .inputs = FLOW_TABLE(inputs),
+    .outputs = FLOW_TABLE(outputs),
+    .params = FLOW_TABLE(params),
+    .states = FLOW_TABLE(states),
+    .attrs = FLOW_TABLE(attrs),
+    .kernels = FLOW_TABLE(kernels),
+    .attrs_size = sizeof(struct attention_attrs),
+    .priv_size = sizeof(struct attention_priv),
+    .infer = attention_infer,
+    .prepare = attention_prepare,
+    .describe = attention_describe,
+};
+static const struct flow_operator *const operators[] = {&attention};
+static const struct flow_plugin plugin = {
+    .size = sizeof plugin,
+    .abi = FLOW_ABI,
+    .api = FLOW_API,
+    .name = "attention",
+    .version = "1.0.0",
+    .licence = "Apache-2.0",
+    .summary = "attention with an online softmax and a cache",
+    .reference = "Vaswani et al., 2017",
+    .operators = {1, sizeof operators[0], operators},
+};
+
+const struct flow_plugin *FLOW_ENTRY(void) { return &plugin; }

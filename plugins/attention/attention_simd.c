@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tiles of queries by tiles of keys. The scores of a tile live on the stack; each row keeps its largest score and the sum of exponentials
+ * so far, and what was summed before shrinks when a larger score comes (Milakov, Gimelshein: "Online normalizer calculation for softmax",
+ * 2018; Dao et al.: "FlashAttention", 2022). Tiles that no query of the block sees are not touched.
+ */
+#include "attention.h"
+#include "common/math_simd.h"
+
+#include <math.h>
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, ROWS = 6, COLUMNS = 4 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32, ROWS = 6, COLUMNS = 2 };
+#else
+enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 2 };
+#endif
+
+/* Keys of a tile; the widest head whose keys are transposed on the stack (wider ones take dot products). */
+enum { KEYS = 64, WIDEST = 256 };
+
+static void reach_of(const struct attention_reach *reach, int64_t position, int64_t *low, int64_t *high) {
+    *low = 0, *high = reach->causal ? position + 1 : INT64_MAX / 2;
+    if (reach->window > 0 && position - reach->window + 1 > *low) *low = position - reach->window + 1;
+    if (reach->chunk > 0) {
+        int64_t chunk = position >= 0 ? position / reach->chunk : -1, start = chunk * reach->chunk;
+        int64_t from = reach->overlap ? start - reach->chunk : start;
+        if (from > *low) *low = from;
+        if (start + reach->chunk < *high) *high = start + reach->chunk;
+    }
+    if (*high < *low) *high = *low;
+}
+
+#define T float
+#define VEC vec_f32
+#define LANES lanes_f32
+#define SCORES scores_f32
+#define VALUES values_f32
+#define VALUES_REST values_rest_f32
+#define DOT dot_f32
+#define SCORE_TILE score_tile_f32
+#define SHAPE_ROW shape_row_f32
+#define SOFTMAX_ROW softmax_row_f32
+#define VALUE_TILE value_tile_f32
+#define BLOCK block_f32
+#define ROTATE rotate_f32
+#define EXP exp_negative_f32
+#define TANH tanh_f32
+#include "attention_tmpl.h"
+#undef T
+#undef VEC
+#undef LANES
+#undef SCORES
+#undef VALUES
+#undef VALUES_REST
+#undef DOT
+#undef SCORE_TILE
+#undef SHAPE_ROW
+#undef SOFTMAX_ROW
+#undef VALUE_TILE
+#undef BLOCK
+#undef ROTATE
+#undef EXP
+#undef TANH
+
+#define T double
+#define VEC vec_f64
+#define LANES lanes_f64
+#define SCORES scores_f64
+#define VALUES values_f64
+#define VALUES_REST values_rest_f64
+#define DOT dot_f64
+#define SCORE_TILE score_tile_f64
+#define SHAPE_ROW shape_row_f64
+#define SOFTMAX_ROW softmax_row_f64
+#define VALUE_TILE value_tile_f64
+#define BLOCK block_f64
+#define ROTATE rotate_f64
+#define EXP exp_negative_f64
+#define TANH tanh_f64
+#include "attention_tmpl.h"
+
+extern const struct attention_table ISA(attention_table);
+const struct attention_table ISA(attention_table) = {block_f32, block_f64, rotate_f32, rotate_f64};
