@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Included by cells_simd.c for f32 and f64, which spells out T, SIGMOID, TANH and the functions' names. */
+
+/* v of gate row r: the recurrent product, or for a diagonal recurrence weight * h. */
+#define RECURRENT(r, j) (diagonal ? diagonal[r] * h[j] + (v ? v[r] : 0) : v[r])
+
+static void RNN(const struct recurrent_step *step) {
+    const T *u = step->u, *v = step->v, *diagonal = step->diagonal;
+    T *h = step->h;
+    int64_t units = step->units;
+    if (step->relu) {
+#pragma omp simd
+        for (int64_t j = 0; j < units; j++) {
+            T a = u[j] + RECURRENT(j, j);
+            h[j] = a > 0 ? a : 0;
+        }
+        return;
+    }
+#pragma omp simd
+    for (int64_t j = 0; j < units; j++) h[j] = TANH(u[j] + RECURRENT(j, j));
+}
+
+static void LSTM_PLAIN(const struct recurrent_step *step) {
+    const T *u = step->u, *v = step->v;
+    T *h = step->h, *c = step->c;
+    int64_t units = step->units;
+#pragma omp simd
+    for (int64_t j = 0; j < units; j++) {
+        T i = SIGMOID(u[j] + v[j]), f = SIGMOID(u[units + j] + v[units + j]);
+        T g = TANH(u[2 * units + j] + v[2 * units + j]), o = SIGMOID(u[3 * units + j] + v[3 * units + j]);
+        T next = f * c[j] + i * g;
+        c[j] = next;
+        h[j] = o * TANH(next);
+    }
+}
+
+/* Peepholes, coupled gates, diagonal recurrences. */
+static void LSTM_ANY(const struct recurrent_step *step) {
+    const T *u = step->u, *v = step->v, *diagonal = step->diagonal, *peephole = step->peephole;
+    T *h = step->h, *c = step->c;
+    int64_t units = step->units, first = step->coupled ? 0 : units; /* row of the forget gate */
+#pragma omp simd
+    for (int64_t j = 0; j < units; j++) {
+        int64_t rf = first + j, rg = rf + units, ro = rg + units, p_f = step->coupled ? j : units + j;
+        T old = c[j], a_i = step->coupled ? 0 : u[j] + RECURRENT(j, j), a_f = u[rf] + RECURRENT(rf, j);
+        T a_g = u[rg] + RECURRENT(rg, j), a_o = u[ro] + RECURRENT(ro, j);
+        if (peephole) {
+            a_i += step->coupled ? 0 : peephole[j] * old;
+            a_f += peephole[p_f] * old;
+        }
+        T f = SIGMOID(a_f), i = step->coupled ? 1 - f : SIGMOID(a_i), next = f * old + i * TANH(a_g);
+        if (peephole) a_o += peephole[p_f + units] * next;
+        c[j] = next;
+        h[j] = SIGMOID(a_o) * TANH(next);
+    }
+}
+
+static void LSTM(const struct recurrent_step *step) {
+    if (step->diagonal || step->peephole || step->coupled) LSTM_ANY(step);
+    else LSTM_PLAIN(step);
+}
+
+static void GRU(const struct recurrent_step *step) {
+    const T *u = step->u, *v = step->v, *diagonal = step->diagonal;
+    T *h = step->h;
+    int64_t units = step->units;
+#pragma omp simd
+    for (int64_t j = 0; j < units; j++) {
+        T r = SIGMOID(u[j] + RECURRENT(j, j)), z = SIGMOID(u[units + j] + RECURRENT(units + j, j));
+        T n = TANH(u[2 * units + j] + r * RECURRENT(2 * units + j, j));
+        h[j] = (1 - z) * n + z * h[j];
+    }
+}
+#undef RECURRENT
