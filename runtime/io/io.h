@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files of tensors. All parsing treats the file as hostile. Writing goes to a temporary file beside the target, is flushed to the disk and
- * renamed, so that a target is whole or as it was. */
+ * renamed, so that a target is whole or as it was. Files are mapped: one that another program makes shorter while it is open ends this
+ * program (SIGBUS); replace files, as the writer here does, instead of changing them. */
 #ifndef FLOW_IO_IO_H
 #define FLOW_IO_IO_H
 
@@ -25,14 +26,15 @@ struct tensor_file {
 };
 
 /* Opens by ending: .safetensors (mapped; the header is checked whole), .npy (one tensor, named ""), .wav (one tensor [channels, samples]
- * f32 in [-1, 1), named ""), .csv (one tensor [rows, columns] f32, named ""; the columns' names, where a first row has them, in metadata). */
+ * f32 in [-1, 1), named ""), .csv (one tensor [rows, columns] f32, named ""; the columns' names, where a first row has them, in metadata
+ * "0", "1", ...). Bools are 0 or 1, data are aligned for their type. */
 int must_use tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
 void tensor_file_close(struct tensor_file *file);
 const struct flow_tensor *tensor_file_get(const struct tensor_file *file, const char *name); /* NULL */
 const char *tensor_file_metadata(const struct tensor_file *file, const char *key);            /* NULL */
 
 /* Writes by ending. safetensors take any number of tensors, the others one. Strided tensors are written in row-major order.
- * wav: [S], [1, S] or [C, S] f32 clipped to [-1, 1], as 16-bit PCM (`float32` true: as floats) at `rate`. csv: rank 1 or 2. */
+ * wav: [S], [1, S] or [C, S] f32 clipped to [-1, 1], as 16-bit PCM (`float32` true: as floats, unchanged) at `rate`. csv: rank 1 or 2. */
 struct tensor_write {
     const char *name;
     const struct flow_tensor *tensor;
@@ -54,7 +56,8 @@ void io_loop_free(struct io_loop *loop);
 
 /* Samples of a wav file, or of standard input (path "-": a wav stream, or, without its header, raw 16-bit little-endian mono).
  * Reads at most `count` samples of each channel into samples[channel * stride + i]; *got 0 at the end. Blocks until there are some:
- * `least` of them, or the end. */
+ * `least` of them, or the end. A file that ends before its head says so is an error (*got then counts what came before it). A reader
+ * may be closed, and the loop freed, while another thread waits here: it then gets FLOW_ERROR_CANCELLED. Close readers all the same. */
 struct wave_reader;
 int must_use wave_reader_open(struct io_loop *loop, const char *path, struct report *report, struct wave_reader **out);
 void wave_reader_close(struct wave_reader *reader);
