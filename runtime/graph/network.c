@@ -151,15 +151,43 @@ static struct frame *expand_file(struct reader *reader, struct unit *unit, struc
     return right && !reader->stopped ? frame : NULL;
 }
 
-static void resolve(struct reader *reader) {
-    for (struct unit *unit = reader->units; unit; unit = unit->next)
+static void resolve(struct reader *reader, struct unit *from) {
+    reader->pass = from;
+    for (struct unit *unit = from; unit; unit = unit->next)
         for (size_t i = 0; i < unit->frame_count && !reader->stopped; i++) resolve_frame(reader, unit->frames[i]);
     if (!reader->stopped) resolve_ties(reader);
 }
 
-static void order(struct reader *reader) {
-    for (struct unit *unit = reader->units; unit && !reader->stopped; unit = unit->next)
+static void order(struct reader *reader, struct unit *from) {
+    for (struct unit *unit = from; unit && !reader->stopped; unit = unit->next)
         if (unit->frame_count && !order_unit(reader, unit)) reader->unsound = true;
+}
+
+/* A subgraph that nothing uses is looked at once, with its variables' defaults: a file may be a library. */
+static void check_unused(struct reader *reader, struct frame *file, struct source *source) {
+    const struct document *zero = variables_number(reader, 0, source->root->at);
+    for (size_t i = 0; i < source->definition_count && !reader->stopped; i++) {
+        struct definition *definition = &source->definitions[i];
+        if (definition->used || definition->broken || document_get(definition->body, "file")) continue;
+        struct unit *unit = expand_unit(reader);
+        struct frame *frame = reader_scratch(reader, 1, sizeof *frame);
+        const struct document *vars = document_get(definition->body, "vars");
+        struct environment *environment = unit ? variables_new(reader, file->environment, zero, vars, NULL, definition->name) : NULL;
+        if (!frame || !environment) continue;
+        *frame = (struct frame){.unit = unit,
+                                .definition = definition,
+                                .environment = environment,
+                                .root = true,
+                                .file_environment = file->environment,
+                                .path = definition->name,
+                                .param_path = definition->name};
+        definition->open = true;
+        bool right = expand_frame(reader, frame);
+        definition->open = false;
+        reader->tie_count = 0;
+        if (right) resolve(reader, unit);
+        if (right) order(reader, unit);
+    }
 }
 
 static void read(struct reader *reader, struct network *network, const char *path, const char *text, size_t length,
@@ -175,10 +203,14 @@ static void read(struct reader *reader, struct network *network, const char *pat
     if (!unit) return;
     unit->network = network;
     network->path = root->at.file;
-    if (!expand_file(reader, unit, source, options)) reader->unsound = true;
-    if (reader->unsound || reader->stopped) return;
-    resolve(reader);
-    if (!reader->stopped) order(reader);
+    struct frame *file = expand_file(reader, unit, source, options);
+    if (!file) reader->unsound = true;
+    if (!file || reader->stopped) return;
+    resolve(reader, unit);
+    order(reader, unit);
+    bool unsound = reader->unsound;
+    check_unused(reader, file, source);
+    reader->unsound = unsound;
 }
 
 static void reader_free(struct reader *reader) {

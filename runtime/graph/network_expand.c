@@ -94,8 +94,8 @@ static bool read_dtype(struct reader *reader, const struct environment *environm
     return false;
 }
 
-/* One input's signature. A wrong one is told and stands as a scalar. */
-static void read_input(struct reader *reader, struct frame *frame, const struct document *key, const struct document *value,
+/* One input's signature. */
+static bool read_input(struct reader *reader, struct frame *frame, const struct document *key, const struct document *value,
                        struct network_input *about) {
     static const char *const keys[] = {"dtype", "shape", "doc", NULL};
     const char *name = about->name;
@@ -103,13 +103,13 @@ static void read_input(struct reader *reader, struct frame *frame, const struct 
     about->at = about->dtype_at = key->at;
     if (value->kind != DOCUMENT_MAPPING) {
         reader_fail(reader, value->at, "input '%s' is described by {dtype: f32, shape: [..]}", name);
-        return;
+        return false;
     }
-    reader_keys(reader, value, keys, "an input");
-    read_dtype(reader, frame->environment, document_get(value, "dtype"), name, about);
-    if (shape) read_shape(reader, frame->environment, shape, name, about);
-    else reader_fail(reader, key->at, "input '%s' has no shape", name);
+    bool right = reader_keys(reader, value, keys, "an input");
+    if (!shape && right) reader_fail(reader, key->at, "input '%s' has no shape", name);
     if (doc && doc->kind == DOCUMENT_SCALAR) about->doc = doc->text;
+    right = read_dtype(reader, frame->environment, document_get(value, "dtype"), name, about) && right;
+    return shape && read_shape(reader, frame->environment, shape, name, about) && right;
 }
 
 /* An input of a subgraph inside a network is a node of its own, where values enter and are checked. */
@@ -142,7 +142,7 @@ static bool expand_inputs(struct reader *reader, struct frame *frame, const stru
         struct frame_input *input = &frame->inputs[frame->input_count];
         input->about.name = name;
         if (!reader_spend(reader, key->at, inputs->values[i]->size)) return false;
-        read_input(reader, frame, key, inputs->values[i], &input->about);
+        if (!read_input(reader, frame, key, inputs->values[i], &input->about)) reader->unsound = true;
         struct item *item = item_new(reader, frame, ITEM_INPUT, name, key->at);
         if (!item || !place_input(reader, frame, frame->input_count)) return false;
         item->input = (int32_t)frame->input_count++;
@@ -398,6 +398,7 @@ static bool expand_loop(struct reader *reader, struct frame *frame, struct item 
     if (!unit || !item->copies) return false;
     unit->depth = frame->unit->depth + 1;
     draft->node.body = unit->network;
+    unit->network->path = definition->source->path;
     item->copies[0] = draft->body =
         instance(reader, frame, item, definition, with, reader->node, param_path, frame->environment->index, unit);
     if (!item->copies[0]) {
@@ -440,7 +441,10 @@ static bool expand_node(struct reader *reader, struct frame *frame, struct item 
     else if (op) expand_operator(reader, frame, item, param_path);
     else if (graph) expand_graph(reader, frame, item, param_path);
     else if (right) reader_fail(reader, item->at, "has neither 'op' nor 'graph'");
-    if (!right && item->kind == ITEM_NODE) frame->unit->drafts[item->node]->broken = true;
+    if (!right && (item->kind == ITEM_NODE || item->kind == ITEM_LOOP)) {
+        struct draft *draft = frame->unit->drafts[item->node];
+        draft->broken = draft->keys_wrong = true;
+    }
     return !reader->stopped;
 }
 

@@ -108,8 +108,9 @@ struct draft {
     const struct registry_entry *entry; /* also when broken: ports can still be looked up */
     struct frame *frame;
     struct item *item;
-    bool broken;  /* an error was told about it */
-    bool symbols; /* its `with` may name shape symbols */
+    bool broken;     /* an error was told about it */
+    bool keys_wrong; /* a key of it is misspelt: what seems to be missing may be there */
+    bool symbols;    /* its `with` may name shape symbols */
     struct frame *body;
     /* whole ties, by node: the node whose parameters it uses */
     struct draft *shares;
@@ -180,6 +181,7 @@ struct reader {
     struct source **sources;
     size_t source_count, source_capacity;
     struct unit *units, **units_end; /* outermost first */
+    struct unit *pass;               /* the first one of the pass in hand */
     struct tie_job *ties;
     size_t tie_count, tie_capacity;
     int64_t nodes, work, nearest_work;

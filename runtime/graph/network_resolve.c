@@ -343,8 +343,9 @@ static void resolve_operator(struct reader *reader, struct frame *frame, struct 
         return;
     }
     struct ports ports = {.op = draft->entry->op, .skip = -1};
-    if (!resolve_feeds(reader, frame, item, &ports)) draft->broken = true;
-    else check_fed(reader, draft, &ports);
+    bool fed = resolve_feeds(reader, frame, item, &ports);
+    if (!fed) draft->broken = true;
+    else if (!draft->keys_wrong) check_fed(reader, draft, &ports);
     if (reader->stopped || draft->broken) return;
     draft->node.in = reader_new(reader, ports.feed_count, sizeof *draft->node.in);
     for (size_t i = 0; draft->node.in && i < ports.feed_count; i++) {

@@ -173,6 +173,7 @@ static bool tie_target(struct reader *reader, struct frame *frame, const struct 
         tie->target_param = place.rest;
         return true;
     }
+    if (place.item && place.item->kind == ITEM_BROKEN) return false;
     if (leads_inside(frame, &place) && place.item->kind == ITEM_NODE && place.rest)
         return check_param(reader, place.frame->unit->drafts[place.item->node], place.rest, target->at);
     tie->value = resolve_reference(reader, frame, target->text, target->at);
@@ -187,7 +188,7 @@ static void tie_add(struct reader *reader, struct draft *draft, const char *para
     }
     struct tie *tie = reader_scratch(reader, 1, sizeof *tie);
     if (!tie) return;
-    *tie = *made, tie->param = param, tie->next = draft->ties;
+    *tie = *made, tie->param = param, tie->mark = 0, tie->next = draft->ties;
     draft->ties = tie, draft->tie_count++;
 }
 
@@ -290,6 +291,7 @@ static void follow(struct reader *reader, struct draft *draft, struct tie *tie) 
     }
 }
 
+/* Single parameters first: they say more than the whole tie after them. */
 static void write_ties(struct reader *reader, struct draft *draft) {
     bool whole = draft->shares && !draft->shares_by_path;
     size_t count = draft->tie_count + whole;
@@ -297,7 +299,7 @@ static void write_ties(struct reader *reader, struct draft *draft) {
     struct network_tie *out = reader_new(reader, count, sizeof *out);
     if (!out) return;
     draft->node.ties = out, draft->node.tie_count = count;
-    if (whole) *out++ = (struct network_tie){NULL, draft->shares->node.param_path, {NETWORK_NOTHING, 0}, draft->shares_at};
+    if (whole) out[draft->tie_count] = (struct network_tie){NULL, draft->shares->node.param_path, {NETWORK_NOTHING, 0}, draft->shares_at};
     out += draft->tie_count; /* the list is the last one first */
     for (const struct tie *tie = draft->ties; tie; tie = tie->next) {
         *--out = (struct network_tie){tie->param, NULL, tie->value, tie->at};
@@ -308,12 +310,18 @@ static void write_ties(struct reader *reader, struct draft *draft) {
 }
 
 static void each_draft(struct reader *reader, void (*body)(struct reader *, struct draft *)) {
-    for (struct unit *unit = reader->units; unit; unit = unit->next)
+    for (struct unit *unit = reader->pass; unit; unit = unit->next)
         for (size_t i = 0; i < unit->count && !reader->stopped; i++) body(reader, unit->drafts[i]);
 }
 
 static void roots(struct reader *reader, struct draft *draft) {
     if (draft->shares) find_root(reader, draft);
+}
+
+/* What a node shares may itself be tied. */
+static void inherit(struct reader *reader, struct draft *draft) {
+    for (const struct tie *tie = draft->shares ? draft->shares->ties : NULL; tie && !reader->stopped; tie = tie->next)
+        if (!tie_of(reader, draft, tie->param)) tie_add(reader, draft, tie->param, tie);
 }
 
 /* Roots keep their own path, so the order does not matter. */
@@ -338,6 +346,7 @@ void resolve_ties(struct reader *reader) {
     }
     reader->node = NULL;
     each_draft(reader, roots);
+    each_draft(reader, inherit);
     each_draft(reader, paths);
     each_draft(reader, chains);
     each_draft(reader, write_ties);
