@@ -14,7 +14,7 @@ enum { LINE = 64 };
 
 /* The byte before the block says how far it was moved to be aligned. */
 void *cpu_memory_new(const struct allocator *from, int64_t bytes) {
-    if (bytes < 0 || (uint64_t)bytes > SIZE_MAX - LINE) return NULL;
+    if (bytes < 0 || bytes > PTRDIFF_MAX - LINE) return NULL;
     unsigned char *raw = from->resize(from->context, NULL, 0, (size_t)bytes + LINE);
     if (!raw) return NULL;
     size_t shift = LINE - (size_t)((uintptr_t)raw % LINE);

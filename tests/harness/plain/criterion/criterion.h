@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stands in for Criterion where its processes do not work (thread sanitizer): runs every test in this process, the first failure ends it.
+ * Only what the tests use. Program arguments: parts of names "suite/test" to run; none: all. */
+#ifndef TESTS_PLAIN_CRITERION_H
+#define TESTS_PLAIN_CRITERION_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct plain_test {
+    const char *suite, *name;
+    void (*run)(void);
+    struct plain_test *next;
+};
+__attribute__((weak)) struct plain_test *plain_tests;
+
+#define Test(suite_, name_, ...)                                                                        \
+    static void suite_##_##name_##_run(void);                                                           \
+    static struct plain_test suite_##_##name_##_test = {#suite_, #name_, suite_##_##name_##_run, NULL}; \
+    __attribute__((constructor)) static void suite_##_##name_##_add(void) {                             \
+        suite_##_##name_##_test.next = plain_tests;                                                     \
+        plain_tests = &suite_##_##name_##_test;                                                         \
+    }                                                                                                   \
+    static void suite_##_##name_##_run(void)
+
+#define PLAIN_FAIL_(condition, ...) \
+    (fprintf(stderr, "%s:%d: %s  ", __FILE__, __LINE__, condition), fprintf(stderr, "" __VA_ARGS__), fputc('\n', stderr), exit(1))
+#define cr_assert(condition, ...) ((condition) ? (void)0 : PLAIN_FAIL_(#condition, __VA_ARGS__))
+#define cr_assert_not(condition, ...) cr_assert(!(condition), __VA_ARGS__)
+#define cr_assert_eq(a, b, ...) cr_assert((a) == (b), __VA_ARGS__)
+#define cr_assert_neq(a, b, ...) cr_assert((a) != (b), __VA_ARGS__)
+#define cr_assert_lt(a, b, ...) cr_assert((a) < (b), __VA_ARGS__)
+#define cr_assert_leq(a, b, ...) cr_assert((a) <= (b), __VA_ARGS__)
+#define cr_assert_gt(a, b, ...) cr_assert((a) > (b), __VA_ARGS__)
+#define cr_assert_geq(a, b, ...) cr_assert((a) >= (b), __VA_ARGS__)
+#define cr_assert_null(a, ...) cr_assert((a) == NULL, __VA_ARGS__)
+#define cr_assert_not_null(a, ...) cr_assert((a) != NULL, __VA_ARGS__)
+#define cr_assert_str_eq(a, b, ...) cr_assert(strcmp((a), (b)) == 0, __VA_ARGS__)
+#define cr_assert_fail(...) PLAIN_FAIL_("failed", __VA_ARGS__)
+
+__attribute__((weak)) int main(int argc, char **argv) {
+    int count = 0;
+    for (struct plain_test *test = plain_tests; test; test = test->next) {
+        char name[200];
+        int wanted = argc < 2;
+        snprintf(name, sizeof name, "%s/%s", test->suite, test->name);
+        for (int i = 1; i < argc; i++) wanted |= argv[i][0] == '-' || strstr(name, argv[i]) != NULL;
+        if (!wanted) continue;
+        fprintf(stderr, "%s\n", name);
+        test->run();
+        count++;
+    }
+    fprintf(stderr, "%d tests passed\n", count);
+    return 0;
+}
+
+#endif
