@@ -76,9 +76,10 @@ static int infer(struct flow_infer *ctx) {
     if (__builtin_mul_overflow(packed, taps * bytes, &packed)) return speech_too_large(ctx);
     ctx->packed = speech_align(packed), ctx->workspace = ctx->packed;
     ctx->packed_key = speech_mix(speech_mix(speech_mix(speech_mix(0x66736D6E, taps), units), width), bytes);
-    /* a task is worth about 1 MFLOP, in whole tiles */
+    /* a task is worth about 4 MFLOP, and several times the rows it looks around for, in whole tiles */
     double work = 2.0 * (double)taps * (double)units;
-    priv->grain = ((int64_t)(1e6 / (work < 1 ? 1 : work)) / tile + 1) * tile;
+    int64_t least = speech_most((int64_t)(4e6 / (work < 1 ? 1 : work)), 4 * (taps - 1) * a->dilation);
+    priv->grain = (least / tile + 1) * tile;
     priv->tasks = (steps + priv->grain - 1) / priv->grain;
     ctx->flops = work * (double)shape[0] * (double)steps;
     ctx->bytes = (double)bytes * (double)units * (2.0 * (double)shape[0] * (double)steps + (double)taps);

@@ -3,11 +3,11 @@
 #include "fsmn.h"
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, TILE = 12, CHUNK = 8, COLUMNS = 8 };
+enum { VECTOR_BYTES = 64, TILE = 12, CHUNK = 8, COLUMNS = 8, STAGE_ROWS = 20480 / VECTOR_BYTES, CACHE_BYTES = 1 << 19 };
 #elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32, TILE = 8, CHUNK = 4, COLUMNS = 8 };
+enum { VECTOR_BYTES = 32, TILE = 8, CHUNK = 4, COLUMNS = 8, STAGE_ROWS = 20480 / VECTOR_BYTES, CACHE_BYTES = 1 << 19 };
 #else
-enum { VECTOR_BYTES = 16, TILE = 8, CHUNK = 4, COLUMNS = 8 };
+enum { VECTOR_BYTES = 16, TILE = 8, CHUNK = 4, COLUMNS = 8, STAGE_ROWS = 20480 / VECTOR_BYTES, CACHE_BYTES = 1 << 19 };
 #endif
 
 typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
@@ -21,6 +21,7 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #define FSMN_COLUMNS columns_f32
 #define FSMN_ROW row_f32
 #define FSMN_NARROW narrow_f32
+#define FSMN_TILES tiles_f32
 #define FSMN_ROWS rows_f32
 #include "fsmn_tmpl.h"
 #undef REAL
@@ -31,6 +32,7 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #undef FSMN_COLUMNS
 #undef FSMN_ROW
 #undef FSMN_NARROW
+#undef FSMN_TILES
 #undef FSMN_ROWS
 
 #define REAL double
@@ -41,6 +43,7 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #define FSMN_COLUMNS columns_f64
 #define FSMN_ROW row_f64
 #define FSMN_NARROW narrow_f64
+#define FSMN_TILES tiles_f64
 #define FSMN_ROWS rows_f64
 #include "fsmn_tmpl.h"
 

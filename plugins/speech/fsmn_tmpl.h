@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: FSMN rows in REAL, vectors VEC of WIDTH units. The including file names REAL, VEC, WIDTH, FSMN_TILE, FSMN_ROW, FSMN_NARROW,
- * FSMN_ROWS and gives the constants TILE (rows of a tile) and CHUNK (taps whose weights stay in registers). */
+ * FSMN_TILES, FSMN_ROWS and gives the constants TILE (rows of a tile), CHUNK (taps whose weights stay in registers), COLUMNS and
+ * STAGE_ROWS. */
 
 /* TILE rows of one vector of units: every input row is loaded once for a chunk of taps and used for all outputs it reaches. x: the row of
- * output 0 and tap 0; `step` between rows and between outputs. */
-static inline __attribute__((always_inline)) void FSMN_TILE(const REAL *w, int64_t taps, const REAL *x, int64_t step, const REAL *skip,
-                                                            REAL *y) {
+ * output 0 and tap 0; x_step, y_step between the rows of neighbouring taps and outputs. skip: x at the present tap, or NULL. */
+static inline __attribute__((always_inline)) void FSMN_TILE(const REAL *w, int64_t taps, const REAL *x, int64_t x_step, const REAL *skip,
+                                                            REAL *y, int64_t y_step) {
     VEC sum[TILE];
 #pragma GCC unroll 16
-    for (int j = 0; j < TILE; j++) sum[j] = skip ? *(const VEC *)(skip + j * step) : (VEC){0};
+    for (int j = 0; j < TILE; j++) sum[j] = skip ? *(const VEC *)(skip + j * x_step) : (VEC){0};
     int64_t k = 0;
     for (; k + CHUNK <= taps; k += CHUNK) {
         VEC tap[CHUNK];
@@ -16,7 +17,7 @@ static inline __attribute__((always_inline)) void FSMN_TILE(const REAL *w, int64
         for (int c = 0; c < CHUNK; c++) tap[c] = *(const VEC *)(w + (k + c) * WIDTH);
 #pragma GCC unroll 32
         for (int i = 0; i < TILE + CHUNK - 1; i++) {
-            VEC row = *(const VEC *)(x + (k + i) * step);
+            VEC row = *(const VEC *)(x + (k + i) * x_step);
 #pragma GCC unroll 16
             for (int j = 0; j < TILE; j++)
                 if (i - j >= 0 && i - j < CHUNK) sum[j] += tap[i - j] * row;
@@ -25,10 +26,10 @@ static inline __attribute__((always_inline)) void FSMN_TILE(const REAL *w, int64
     for (; k < taps; k++) {
         VEC tap = *(const VEC *)(w + k * WIDTH);
 #pragma GCC unroll 16
-        for (int j = 0; j < TILE; j++) sum[j] += tap * *(const VEC *)(x + (k + j) * step);
+        for (int j = 0; j < TILE; j++) sum[j] += tap * *(const VEC *)(x + (k + j) * x_step);
     }
 #pragma GCC unroll 16
-    for (int j = 0; j < TILE; j++) *(VEC *)(y + j * step) = sum[j];
+    for (int j = 0; j < TILE; j++) *(VEC *)(y + j * y_step) = sum[j];
 }
 
 /* Row i of the sequence, or NULL where it is zeros. */
@@ -76,27 +77,45 @@ static void FSMN_NARROW(const struct fsmn_rows *r, int64_t t) {
     }
 }
 
+/* `count` rows from t on, whole tiles whose inputs all lie in x. The inputs of one vector of units are first copied side by side where they
+ * fit: rows a power of two apart would crowd each other out of the cache, and several tiles read them. */
+static void FSMN_TILES(const struct fsmn_rows *r, int64_t t, int64_t count) {
+    VEC side[STAGE_ROWS];
+    int64_t groups = fsmn_groups(r->units, WIDTH), rows = count + (r->taps - 1) * r->dilation;
+    bool staged = rows <= STAGE_ROWS;
+    int64_t row = staged ? WIDTH : r->units, step = row * r->dilation, y_step = r->units * r->dilation;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t unit = fsmn_unit(g, r->units, WIDTH);
+        const REAL *x = (const REAL *)r->x + (t - r->before) * r->units + unit;
+        REAL *y = (REAL *)r->y + t * r->units + unit;
+        if (staged) {
+            for (int64_t i = 0; i < rows; i++) side[i] = *(const VEC *)(x + i * r->units);
+            x = (const REAL *)side;
+        }
+        for (int64_t first = 0; first < r->dilation; first++)
+            for (int64_t i = first; i < count; i += TILE * r->dilation) {
+                const REAL *from = x + i * row;
+                FSMN_TILE((const REAL *)r->weight + g * r->taps * WIDTH, r->taps, from, step, r->skip ? from + r->left * step : NULL,
+                          y + i * r->units, y_step);
+            }
+    }
+}
+
 static void FSMN_ROWS(const struct fsmn_rows *r, int64_t begin, int64_t end) {
-    int64_t groups = fsmn_groups(r->units, WIDTH), span = (r->taps + TILE - 2) * r->dilation, step = r->dilation * r->units;
+    int64_t groups = fsmn_groups(r->units, WIDTH), tile = TILE * r->dilation, span = (r->taps - 1) * r->dilation;
     if (r->units < WIDTH) {
         for (int64_t t = begin; t < end; t++) FSMN_NARROW(r, t);
         return;
     }
-    for (int64_t first = begin; first < end && first < begin + r->dilation; first++)
-        for (int64_t t = first; t < end;) {
-            bool inside = t >= r->before && t + span - r->before < r->rows && t + (TILE - 1) * r->dilation < end;
-            if (!inside) {
-                FSMN_ROW(r, t, groups);
-                t += r->dilation;
-                continue;
-            }
-            const REAL *x = (const REAL *)r->x + (t - r->before) * r->units;
-            REAL *y = (REAL *)r->y + t * r->units;
-            for (int64_t g = 0; g < groups; g++) {
-                int64_t unit = fsmn_unit(g, r->units, WIDTH);
-                FSMN_TILE((const REAL *)r->weight + g * r->taps * WIDTH, r->taps, x + unit, step,
-                          r->skip ? x + unit + r->left * step : NULL, y + unit);
-            }
-            t += TILE * r->dilation;
-        }
+    /* as many rows at a time as fit on the stage, and with all their units into half of the second-level cache */
+    int64_t most = CACHE_BYTES / (r->units * (int64_t)sizeof(REAL)) - span;
+    if (most < 4 * tile) most = 4 * tile;
+    if (most > STAGE_ROWS - span) most = STAGE_ROWS - span;
+    for (int64_t t = begin; t < end;) {
+        int64_t inside = r->before + r->rows - span, count = (end < inside ? end : inside) - t; /* rows before `inside` look into x alone */
+        if (span + tile <= STAGE_ROWS && count > most) count = most;
+        count -= count % tile;
+        if (t >= r->before && count > 0) FSMN_TILES(r, t, count), t += count;
+        else FSMN_ROW(r, t++, groups);
+    }
 }

@@ -6,10 +6,11 @@
 static void OVERLAP_RUN(const struct overlap_sum *s, int64_t at, int64_t count, int64_t column, int64_t columns) {
     REAL sum[OVERLAP_STRETCH], weight[OVERLAP_STRETCH];
     const REAL *tail = s->tail, *weights = s->weights, *window = s->window;
-    for (int64_t i = 0; i < count; i++) {
-        bool held = at + i < s->held;
-        weight[i] = held ? weights[at + i] : 0;
-        for (int64_t d = 0; d < columns; d++) sum[i * columns + d] = held ? tail[(at + i) * s->inner + column + d] : 0;
+    for (int64_t i = 0; i < count; i++) weight[i] = 0;
+    for (int64_t i = 0; i < count * columns; i++) sum[i] = 0;
+    for (int64_t i = 0; i < count && at + i < s->held; i++) {
+        weight[i] = weights[at + i];
+        for (int64_t d = 0; d < columns; d++) sum[i * columns + d] = tail[(at + i) * s->inner + column + d];
     }
     int64_t t = at - s->size < s->offset ? 0 : (at - s->size - s->offset) / s->hop + 1;
     for (; t < s->frames && s->offset + t * s->hop < at + count; t++) {

@@ -75,10 +75,8 @@ static void STFT_SUM(const struct stft_sum *s, int64_t begin, int64_t end) {
     int64_t t = begin - size < s->offset ? 0 : (begin - size - s->offset) / hop + 1; /* the first frame that reaches beyond `begin` */
     int64_t loaded = t, ready = t, filled = 0;
     for (int64_t at = begin; at < end; at += round) {
-        for (int64_t i = filled; i < length; i++) {
-            bool held = at + i < s->held;
-            sum[i] = held ? tail[at + i] : 0, envelope[i] = held ? kept[at + i] : 0;
-        }
+        for (int64_t i = filled; i < length; i++) sum[i] = envelope[i] = 0;
+        for (int64_t i = filled; i < length && at + i < s->held; i++) sum[i] = tail[at + i], envelope[i] = kept[at + i];
         int64_t count = end - at < round ? end - at : round;
         for (; t < s->frames && s->offset + t * hop < at + count; t++) {
             if (t >= ready) {
