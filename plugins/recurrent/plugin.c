@@ -23,11 +23,11 @@
             FLOW_TYPES_FLOAT, 0                                                                                                \
     }
 #define OUTPUT_H \
-    { "h", "state after each row's last step, as the input h", NULL, FLOW_TYPES_FLOAT, 0 }
+    { "h", "state after each row's last step, as the input h", NULL, FLOW_TYPES_FLOAT, FLOW_WHOLE }
 #define OUTPUT_C \
-    { "c", "cell state after each row's last step", NULL, FLOW_TYPES_FLOAT, 0 }
+    { "c", "cell state after each row's last step", NULL, FLOW_TYPES_FLOAT, FLOW_WHOLE }
 #define OUTPUT_ITERATIONS \
-    { "iterations", "of Newton's method; 0 for steps in order", "", FLOW_TYPE(I64), FLOW_NO_GRAD }
+    { "iterations", "of Newton's method; 0 for steps in order", "", FLOW_TYPE(I64), FLOW_NO_GRAD | FLOW_WHOLE }
 
 static const struct flow_port plain_inputs[] = {INPUT_X, INPUT_H, INPUT_LENGTHS, INPUT_RESET};
 static const struct flow_port lstm_inputs[] = {INPUT_X, INPUT_H, INPUT_C, INPUT_LENGTHS, INPUT_RESET};
