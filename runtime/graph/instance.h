@@ -96,6 +96,13 @@ int must_use instance_inputs(const struct network *network, const char *const *e
 int must_use instance_symbols(const struct allocator *from, const struct network *network, const struct instance_options *options,
                               const struct instance *instance, int32_t value, struct text *out);
 
+/* The same for many values: the samples are inferred once. */
+struct instance_samples;
+int must_use instance_samples_new(const struct allocator *from, const struct network *network, const struct instance_options *options,
+                                  struct instance_samples **out);
+void instance_samples_free(struct instance_samples *samples);
+void instance_samples_shape(const struct instance_samples *samples, const struct instance *instance, int32_t value, struct text *out);
+
 /* Are two pieces planned alike? (extents of inputs and incoming states, flush) */
 bool instance_fits(const struct instance *instance, const struct instance_options *options);
 
