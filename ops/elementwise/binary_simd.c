@@ -168,7 +168,7 @@ static int64_t binary_u8(const void *context, const void *const *in, void *out, 
     case BINARY_MAXIMUM: EACH(p > q ? p : q) break;
     default:
         for (int64_t i = 0; i < n; i++) {
-            uint8_t p = a[single & 1u ? 0 : i], q = b[single & 2u ? 0 : i];
+            uint64_t p = a[single & 1u ? 0 : i], q = b[single & 2u ? 0 : i];
             if (e->op != BINARY_POW && q == 0) return i;
             y[i] = (uint8_t)(e->op == BINARY_DIV ? p / q : e->op == BINARY_MOD ? p % q : power(p, q));
         }
