@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this family share: windows that slide along axes, and the kernels. */
+#ifndef OPS_CONV_CONV_H
+#define OPS_CONV_CONV_H
+
+#include "common/simd.h"
+
+#define CONV_MOST 1e9 /* of kernels, strides, paddings, dilations: their products fit */
+
+enum { PADDING_SAME, PADDING_CAUSAL };                           /* words of `padding` */
+enum { MODE_ZERO, MODE_REFLECT, MODE_REPLICATE, MODE_CIRCULAR }; /* words of `padding_mode` */
+
+/* One axis: `in` elements, `before` and `after` padded ones beside them, and the places of a window. */
+struct window {
+    int64_t in, out, kernel, stride, dilation, before, after;
+};
+
+/* Elements from a window's first to its last. */
+static inline int64_t window_reach(const struct window *w) { return w->dilation * (w->kernel - 1) + 1; }
+/* Places of a window in in + before + after elements. */
+static inline int64_t window_places(const struct window *w) {
+    int64_t free = w->in + w->before + w->after - window_reach(w);
+    return free < 0 ? 0 : free / w->stride + 1;
+}
+/* Does it neither move anything nor look further than one element? */
+static inline bool window_trivial(const struct window *w) { return w->kernel == 1 && w->stride == 1 && w->before == 0 && w->after == 0; }
+
+/* An integer for all axes, or one for each; `otherwise` where the attribute is absent (NULL: there is a default). */
+int window_integers(const struct flow_infer *infer, const char *name, const struct flow_ints *from, int32_t axes, const int64_t *otherwise,
+                    int64_t *to);
+/* Padding of axes whose in, kernel, stride, dilation are known: numbers, or `same` or `causal`. */
+int window_padding(const struct flow_infer *infer, const struct flow_ints *padding, int32_t axes, struct window *windows);
+/* Places along axes of x from `first` on; a window that fits nowhere is an error, unless there is nothing to slide over. */
+int window_fit(const struct flow_infer *infer, int32_t first, int32_t axes, struct window *windows);
+/* The element that padding at index -before <= i < in + after repeats; -1: a zero. */
+int64_t window_source(int64_t i, int64_t in, int32_t mode);
+
+/* Streaming along one axis of x. What windows have yet to see is a state with that axis' extent `kept`: at first the padding before.
+ * A piece is the kept elements and the new ones; `emits` places are complete. With `flush` the padding after follows. */
+struct window_stream {
+    int32_t axis;        /* of x; -1: nothing streams along a window */
+    int64_t kept, fresh; /* extents that come in */
+    int64_t left;        /* extent that goes on */
+};
+/* `axis` of x streams along the window: sets its in, before, after, out, the state and the result's axis. `zero`: padding is of zeros. */
+int window_stream(struct flow_infer *infer, int32_t axis, struct window *window, bool zero, struct window_stream *stream);
+/* Bytes of kept and new elements side by side; 0 where the input can be read as it is. Negative: too many. */
+int64_t window_stream_bytes(const struct flow_tensor *x, const struct window_stream *stream, int64_t element);
+/* Kept and new elements side by side (in `joined`, or x itself); writes the state that goes on. */
+const void *window_stream_join(const struct flow_call *call, const struct window_stream *stream, void *joined);
+
+struct conv_attrs {
+    int64_t units;
+    struct flow_ints kernel, stride, padding, dilation, output_padding;
+    int64_t groups;
+    bool bias;
+    int32_t padding_mode;
+};
+
+enum conv_path {
+    CONV_DIRECT,  /* taps summed over rows of the padded input: few channels in or out of a group */
+    CONV_COLUMNS, /* weights [M, K] times columns [K, places] */
+    CONV_ROWS     /* few places: columns' transpose times packed weights */
+};
+
+struct conv_plan {
+    enum conv_path path;
+    int32_t axes;
+    int32_t mode;
+    struct window axis[2]; /* height, width; of conv1d a height of 1, and time */
+    struct window_stream stream;
+    int64_t batch, channels, units, groups;
+    int64_t taps;   /* K: of a unit, channels / groups * kernel */
+    int64_t places; /* in one channel of the result */
+    bool bare;      /* columns are the input itself */
+    int64_t joined; /* bytes of the workspace's parts: input with its history, table of taps, scratch of one slot */
+    int64_t table;
+    int64_t slot;
+    int64_t slots; /* shares of the work */
+    int64_t tile;  /* COLUMNS: places; DIRECT: rows of places; ROWS: samples */
+    int64_t tiles; /* of one sample and group */
+    uint32_t weight, bias;
+};
+
+/* One call: x is the input with its history. */
+struct conv_work {
+    const struct flow_call *call;
+    const struct conv_plan *plan;
+    const void *x;
+    const void *weight, *bias; /* bias: NULL where there is none */
+    void *y;
+    int32_t dtype;
+    int64_t size; /* of an element */
+    void *table;
+    char *scratch; /* slots */
+};
+
+int conv_plan_make(struct flow_infer *infer, struct conv_plan *plan); /* path, workspace, packed bytes */
+int conv_columns_run(const struct conv_work *work);                   /* COLUMNS, ROWS */
+void conv_direct_plan(struct conv_plan *plan);
+int conv_direct_run(const struct conv_work *work);
+/* Columns of places [begin, end) of one sample's group: [K, end - begin]. x: that group's first channel. */
+void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size, int64_t begin, int64_t end, void *columns);
+/* Calls body(work, slot) for every slot, on several threads if there are several slots. */
+void conv_slots(const struct conv_work *work, void (*body)(const struct conv_work *work, int64_t slot));
+
+struct conv_table {
+    /* y[i] = bias + sum over j of w[j] x[offset[j] + i] */
+    void (*taps_f32)(float *y, int64_t n, const float *x, const int64_t *offset, const float *w, int64_t count, float bias);
+    void (*taps_f64)(double *y, int64_t n, const double *x, const int64_t *offset, const double *w, int64_t count, double bias);
+    /* y[i * step] += x[i] */
+    void (*add_f32)(float *y, int64_t step, const float *x, int64_t n);
+    void (*add_f64)(double *y, int64_t step, const double *x, int64_t n);
+    /* sum of adjacent elements */
+    double (*total_f32)(const float *x, int64_t n);
+    double (*total_f64)(const double *x, int64_t n);
+    /* Pools: m[i] = max(m[i], x[i * step]), m[i] += x[i * step] */
+    void (*most_f32)(float *m, const float *x, int64_t step, int64_t n);
+    void (*most_f64)(double *m, const double *x, int64_t step, int64_t n);
+    void (*sum_f32)(float *m, const float *x, int64_t step, int64_t n);
+    void (*sum_f64)(double *m, const double *x, int64_t step, int64_t n);
+};
+ISA_DECLARE(struct conv_table, conv_table);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loops of conv_simd.c for one element type: REAL, vector (VECTOR_BYTES of it), and the names of what stands here. */
+
+/* `count` vectors of results from i on; count is a constant: the sums stay in registers. */
+ALWAYS_INLINE void taps_block(const int count, REAL *y, const REAL *x, const int64_t *offset, const REAL *w, int64_t taps_count,
+                              REAL bias) {
+    vector sum[8];
+    for (int v = 0; v < count; ++v) sum[v] = (vector){0} + bias;
+    for (int64_t j = 0; j < taps_count; ++j) {
+        const REAL *at = x + offset[j];
+        const vector weight = (vector){0} + w[j];
+#pragma GCC unroll 8
+        for (int v = 0; v < count; ++v) sum[v] += weight * *(const vector *)(at + v * LANES);
+    }
+    for (int v = 0; v < count; ++v) *(vector *)(y + v * LANES) = sum[v];
+}
+
+static void taps(REAL *y, int64_t n, const REAL *x, const int64_t *offset, const REAL *w, int64_t count, REAL bias) {
+    int64_t i = 0;
+    for (; i + 8 * LANES <= n; i += 8 * LANES) taps_block(8, y + i, x + i, offset, w, count, bias);
+    if (i + 4 * LANES <= n) taps_block(4, y + i, x + i, offset, w, count, bias), i += 4 * LANES;
+    if (i + 2 * LANES <= n) taps_block(2, y + i, x + i, offset, w, count, bias), i += 2 * LANES;
+    if (i + LANES <= n) taps_block(1, y + i, x + i, offset, w, count, bias), i += LANES;
+    if (i < n && n >= LANES) { /* the last vector once more, moved back: the same sums again */
+        i = n - LANES;
+        taps_block(1, y + i, x + i, offset, w, count, bias);
+        return;
+    }
+    for (; i < n; ++i) {
+        REAL s0 = bias, s1 = 0, s2 = 0, s3 = 0;
+        int64_t j = 0;
+        for (; j + 4 <= count; j += 4) {
+            s0 += w[j] * x[offset[j] + i];
+            s1 += w[j + 1] * x[offset[j + 1] + i];
+            s2 += w[j + 2] * x[offset[j + 2] + i];
+            s3 += w[j + 3] * x[offset[j + 3] + i];
+        }
+        for (; j < count; ++j) s0 += w[j] * x[offset[j] + i];
+        y[i] = (s0 + s1) + (s2 + s3);
+    }
+}
+
+static void add(REAL *y, int64_t step, const REAL *x, int64_t n) {
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+    } else {
+        for (int64_t i = 0; i < n; ++i) y[i * step] += x[i];
+    }
+}
+
+static void most(REAL *m, const REAL *x, int64_t step, int64_t n) {
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) m[i] = max_of(m[i], x[i]);
+    } else if (step == 2) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) m[i] = max_of(m[i], x[2 * i]);
+    } else {
+        for (int64_t i = 0; i < n; ++i) m[i] = max_of(m[i], x[i * step]);
+    }
+}
+
+static void sum(REAL *m, const REAL *x, int64_t step, int64_t n) {
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) m[i] += x[i];
+    } else if (step == 2) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) m[i] += x[2 * i];
+    } else {
+        for (int64_t i = 0; i < n; ++i) m[i] += x[i * step];
+    }
+}
+
+/* Blocks of 1024 in REAL, the blocks in double. */
+static double total(const REAL *x, int64_t n) {
+    double all = 0;
+    for (int64_t begin = 0; begin < n; begin += 1024) {
+        const REAL *at = x + begin;
+        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
+        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+        for (int64_t i = 0; i < q; ++i) {
+            s0 += at[i];
+            s1 += at[q + i];
+            s2 += at[2 * q + i];
+            s3 += at[3 * q + i];
+        }
+        for (int64_t i = 4 * q; i < count; ++i) s0 += at[i];
+        all += (double)((s0 + s1) + (s2 + s3));
+    }
+    return all;
+}

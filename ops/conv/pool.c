@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* max_pool1d, max_pool2d, avg_pool1d, avg_pool2d: the largest and the mean of what a window sees. */
+#include "conv/conv.h"
+#include "common/extent.h"
+
+#include <math.h>
+
+struct pool_attrs {
+    struct flow_ints kernel, stride, padding;
+};
+
+struct pool_plan {
+    struct window axis[2]; /* height, width; of one axis a height of 1, and time */
+    struct window_stream stream;
+    bool mean;
+    int64_t channels; /* of all samples */
+};
+
+static const struct flow_port inputs_1d[] = {{"x", "channels along time", "B C T", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port inputs_2d[] = {{"x", "images", "B C H W", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port outputs_1d[] = {{"y", "[B, C, places of the window]", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port outputs_2d[] = {{"y", "[B, C, places of the window along height, along width]", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_state states[] = {
+    {"history", "elements that windows have yet to see: x with another extent along the streamed axis", NULL, "zeros", FLOW_TYPES_FLOAT, 0,
+     0, 0},
+};
+static const struct flow_attr attributes[] = {
+    FLOW_ATTR(struct pool_attrs, kernel, "extent of the window; 2d: an integer or [height, width]", FLOW_REQUIRED, 1, CONV_MOST),
+    FLOW_ATTR(struct pool_attrs, stride, "steps from place to place; as the kernel where absent", FLOW_ABSENT, 1, CONV_MOST),
+    FLOW_ATTR(struct pool_attrs, padding, "less than the kernel, on both sides; an integer, 1d [before, after], 2d [height, width]", "0", 0,
+              CONV_MOST),
+};
+
+static int infer_axes(struct flow_infer *infer, int32_t axes, bool mean) {
+    const struct pool_attrs *attrs = infer->attrs;
+    const struct flow_tensor *x = &infer->in[0];
+    struct pool_plan *plan = infer->priv;
+    int64_t kernel[2], stride[2];
+    *plan = (struct pool_plan){.mean = mean, .stream = {.axis = -1}, .channels = x->shape[0] * x->shape[1]};
+    int status = window_integers(infer, "kernel", &attrs->kernel, axes, NULL, kernel);
+    if (status >= 0) status = window_integers(infer, "stride", &attrs->stride, axes, kernel, stride);
+    if (status < 0) return status;
+    struct window *windows = plan->axis + (2 - axes);
+    plan->axis[0] = (struct window){.in = 1, .out = 1, .kernel = 1, .stride = 1, .dilation = 1};
+    for (int32_t i = 0; i < axes; ++i)
+        windows[i] = (struct window){.in = x->shape[2 + i], .kernel = kernel[i], .stride = stride[i], .dilation = 1};
+    status = window_padding(infer, &attrs->padding, axes, windows);
+    for (int32_t i = 0; status >= 0 && i < axes; ++i)
+        if (windows[i].before >= kernel[i] || windows[i].after >= kernel[i])
+            status = infer->host->fail_at(infer->owner, "padding", FLOW_ERROR_RANGE,
+                                          "padding of %lld and %lld: a window of %lld would see nothing else", (long long)windows[i].before,
+                                          (long long)windows[i].after, (long long)kernel[i]);
+    if (status < 0) return status;
+    int32_t streamed = infer->streaming ? infer->in_axis[0] : -1;
+    for (int32_t i = 0; i < axes && status >= 0; ++i)
+        if (streamed == 2 + i) status = window_stream(infer, streamed, &windows[i], mean, &plan->stream);
+        else status = window_fit(infer, 2 + i, 1, &windows[i]);
+    if (status < 0) return status;
+    if (streamed >= 0 && streamed < 2) {
+        infer->out_axis[0] = streamed;
+        infer->state[0] = infer->state_out[0] = (struct flow_tensor){.rank = 1, .strides = {1}, .dtype = x->dtype};
+    }
+    int64_t shape[4] = {x->shape[0], x->shape[1], windows[0].out, windows[axes - 1].out};
+    status = extent_output(infer, 0, x->dtype, 2 + axes, shape);
+    if (status < 0) return status;
+    infer->workspace = window_stream_bytes(x, &plan->stream, shape_type_bytes(extent_wide(x->dtype)));
+    if (infer->workspace < 0) return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
+    infer->flops = (double)shape_count(&infer->out[0]) * (double)plan->axis[0].kernel * (double)plan->axis[1].kernel;
+    infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
+    return FLOW_OK;
+}
+
+static int max_infer_1d(struct flow_infer *infer) { return infer_axes(infer, 1, false); }
+static int max_infer_2d(struct flow_infer *infer) { return infer_axes(infer, 2, false); }
+static int avg_infer_1d(struct flow_infer *infer) { return infer_axes(infer, 1, true); }
+static int avg_infer_2d(struct flow_infer *infer) { return infer_axes(infer, 2, true); }
+
+struct pool_work {
+    const struct pool_plan *plan;
+    const struct conv_table *table;
+    const char *x;
+    char *y;
+    bool wide;
+    int64_t size;
+};
+
+/* One row of the input into one row of places, all taps of the width. */
+static void row_take(const struct pool_work *work, char *y, const char *x) {
+    const struct window *w = &work->plan->axis[1];
+    bool mean = work->plan->mean;
+    for (int64_t l = 0; l < w->kernel; ++l) {
+        int64_t first = l - w->before, low = first >= 0 ? 0 : (-first + w->stride - 1) / w->stride;
+        int64_t high = first >= w->in ? 0 : (w->in - first - 1) / w->stride + 1;
+        high = high > w->out ? w->out : high;
+        if (low >= high) continue;
+        void *to = y + low * work->size;
+        const void *from = x + (first + low * w->stride) * work->size;
+        if (work->wide) (mean ? work->table->sum_f64 : work->table->most_f64)(to, from, w->stride, high - low);
+        else (mean ? work->table->sum_f32 : work->table->most_f32)(to, from, w->stride, high - low);
+    }
+}
+
+static void row_start(const struct pool_work *work, char *y) {
+    int64_t count = work->plan->axis[1].out;
+    double value = work->plan->mean ? 0 : -(double)INFINITY;
+    for (int64_t i = 0; i < count; ++i)
+        if (work->wide) ((double *)y)[i] = value;
+        else ((float *)y)[i] = (float)value;
+}
+
+static void row_end(const struct pool_work *work, char *y) {
+    int64_t count = work->plan->axis[1].out;
+    double scale = 1 / ((double)work->plan->axis[0].kernel * (double)work->plan->axis[1].kernel);
+    for (int64_t i = 0; i < count; ++i)
+        if (work->wide) ((double *)y)[i] *= scale;
+        else ((float *)y)[i] *= (float)scale;
+}
+
+static void body(void *context, int64_t begin, int64_t end) {
+    const struct pool_work *work = context;
+    const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
+    for (int64_t c = begin; c < end; ++c)
+        for (int64_t i = 0; i < h->out; ++i) {
+            char *y = work->y + (c * h->out + i) * w->out * work->size;
+            row_start(work, y);
+            for (int64_t k = 0; k < h->kernel; ++k) {
+                int64_t at = i * h->stride + k - h->before;
+                if (at >= 0 && at < h->in) row_take(work, y, work->x + (c * h->in + at) * w->in * work->size);
+            }
+            if (work->plan->mean) row_end(work, y);
+        }
+}
+
+static int forward(const struct flow_call *call) {
+    const struct pool_plan *plan = call->priv;
+    const struct window *h = &plan->axis[0], *w = &plan->axis[1];
+    struct pool_work work = {
+        .plan = plan,
+        .table = ISA_PICK(conv_table, call->host->isa),
+        .x = window_stream_join(call, &plan->stream, call->workspace),
+        .y = call->out[0].data,
+        .wide = call->in[0].dtype == FLOW_F64,
+        .size = shape_type_bytes(call->in[0].dtype),
+    };
+    int64_t places = h->out * w->out;
+    if (places == 0) return FLOW_OK;
+    double each = (double)places * (double)h->kernel * (double)w->kernel;
+    call->host->parallel_for(call, plan->channels, extent_grain(each > 1e9 ? (int64_t)1e9 : (int64_t)each, 1 << 17), body, &work);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+
+#define POOL_TABLES(which)                                                                                              \
+    .size = sizeof(struct flow_operator), .inputs = FLOW_TABLE(inputs_##which), .outputs = FLOW_TABLE(outputs_##which), \
+    .states = FLOW_TABLE(states), .attrs = FLOW_TABLE(attributes), .kernels = FLOW_TABLE(kernels),                      \
+    .attrs_size = sizeof(struct pool_attrs), .priv_size = sizeof(struct pool_plan)
+
+extern const struct flow_operator pool_max_1d, pool_max_2d, pool_avg_1d, pool_avg_2d;
+const struct flow_operator pool_max_1d = {
+    POOL_TABLES(1d),
+    .name = "max_pool1d",
+    .summary = "The largest element of each window along time; padding is never the largest",
+    .equation = "y[b, c, t] = max over k of x[b, c, t stride + k - before]",
+    .example = "y: {op: max_pool1d, in: x, with: {kernel: 2}}",
+    .infer = max_infer_1d,
+};
+const struct flow_operator pool_max_2d = {
+    POOL_TABLES(2d),
+    .name = "max_pool2d",
+    .summary = "The largest element of each window of an image; padding is never the largest",
+    .equation = "y[b, c, i, j] = max over k, l of x[b, c, i stride + k - before, j stride + l - before]",
+    .example = "y: {op: max_pool2d, in: x, with: {kernel: 2}}",
+    .infer = max_infer_2d,
+};
+const struct flow_operator pool_avg_1d = {
+    POOL_TABLES(1d),
+    .name = "avg_pool1d",
+    .summary = "The mean of each window along time, padding counted as zeros",
+    .equation = "y[b, c, t] = sum over k of x[b, c, t stride + k - before] / kernel",
+    .example = "y: {op: avg_pool1d, in: x, with: {kernel: 2}}",
+    .infer = avg_infer_1d,
+};
+const struct flow_operator pool_avg_2d = {
+    POOL_TABLES(2d),
+    .name = "avg_pool2d",
+    .summary = "The mean of each window of an image, padding counted as zeros",
+    .equation = "y[b, c, i, j] = sum over k, l of x[b, c, i stride + k - before, j stride + l - before] / (kernel height * width)",
+    .example = "y: {op: avg_pool2d, in: x, with: {kernel: 2}}",
+    .infer = avg_infer_2d,
+};

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* global_avg_pool, upsample. */
+#include "conv/conv.h"
+#include "common/extent.h"
+
+/* ---- global_avg_pool ---- */
+
+static const struct flow_port global_inputs[] = {{"x", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port global_outputs[] = {{"y", "[B, C]", NULL, FLOW_TYPES_FLOAT, 0}};
+
+static int global_infer(struct flow_infer *infer) {
+    const struct flow_tensor *x = &infer->in[0];
+    if (x->rank < 3)
+        return infer->host->fail_at(infer->owner, "x", FLOW_ERROR_SHAPE,
+                                    "x has %d axes, [B, C, ...] with places to average needs at least 3", x->rank);
+    for (int32_t i = 2; i < x->rank; ++i)
+        if (x->shape[i] == 0)
+            return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "axis %d of x is empty: there is no mean of nothing", i);
+    int status = extent_output(infer, 0, x->dtype, 2, x->shape);
+    infer->flops = (double)shape_count(x);
+    infer->bytes = (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
+    if (status < 0 || !infer->streaming || infer->in_axis[0] < 0) return status;
+    if (infer->in_axis[0] >= 2)
+        return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "the mean over axis %d needs the whole sequence", infer->in_axis[0]);
+    infer->out_axis[0] = infer->in_axis[0];
+    return FLOW_OK;
+}
+
+static void global_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct flow_tensor *x = &call->in[0];
+    const struct conv_table *table = ISA_PICK(conv_table, call->host->isa);
+    int64_t places = shape_span(x, 2, x->rank);
+    for (int64_t c = begin; c < end; ++c)
+        if (x->dtype == FLOW_F64)
+            ((double *)call->out[0].data)[c] = table->total_f64((const double *)x->data + c * places, places) / (double)places;
+        else ((float *)call->out[0].data)[c] = (float)(table->total_f32((const float *)x->data + c * places, places) / (double)places);
+}
+
+static int global_forward(const struct flow_call *call) {
+    const struct flow_tensor *x = &call->in[0];
+    struct flow_call copy = *call;
+    call->host->parallel_for(call, shape_span(x, 0, 2), extent_grain(shape_span(x, 2, x->rank), 1 << 17), global_body, &copy);
+    return FLOW_OK;
+}
+
+/* ---- upsample ---- */
+
+struct upsample_attrs {
+    struct flow_ints factor;
+    int32_t mode;
+};
+enum { UPSAMPLE_NEAREST, UPSAMPLE_LINEAR };
+
+struct upsample_plan {
+    int64_t h, w, factor_h, factor_w; /* extents of x; of one axis a height of 1 */
+    int64_t channels;                 /* of all samples */
+};
+
+static const struct flow_port upsample_inputs[] = {{"x", "[B, C, T] or [B, C, H, W]", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port upsample_outputs[] = {
+    {"y", "every axis but the first two `factor` times as long", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_attr upsample_attributes[] = {
+    FLOW_ATTR(struct upsample_attrs, factor, "how many elements become of one; an integer, or one for each axis", FLOW_REQUIRED, 1, 1e6),
+    FLOW_ATTR_CHOICES(struct upsample_attrs, mode, "nearest repeats; linear interpolates between the centres, ends clamped", "nearest",
+                      "nearest|linear"),
+};
+
+static int upsample_infer(struct flow_infer *infer) {
+    const struct upsample_attrs *attrs = infer->attrs;
+    const struct flow_tensor *x = &infer->in[0];
+    struct upsample_plan *plan = infer->priv;
+    int64_t factor[2], shape[4];
+    if (x->rank != 3 && x->rank != 4)
+        return infer->host->fail_at(infer->owner, "x", FLOW_ERROR_SHAPE, "x has %d axes: expected [B, C, T] or [B, C, H, W]", x->rank);
+    int32_t axes = x->rank - 2;
+    int status = window_integers(infer, "factor", &attrs->factor, axes, NULL, factor);
+    if (status < 0) return status;
+    for (int32_t i = 0; i < x->rank; ++i)
+        if (__builtin_mul_overflow(x->shape[i], i < 2 ? 1 : factor[i - 2], &shape[i]))
+            return infer->host->fail_at(infer->owner, "factor", FLOW_ERROR_SHAPE, "the result is too large");
+    status = extent_output(infer, 0, x->dtype, x->rank, shape);
+    if (status < 0) return status;
+    *plan = (struct upsample_plan){
+        .h = axes == 2 ? x->shape[2] : 1,
+        .w = x->shape[x->rank - 1],
+        .factor_h = axes == 2 ? factor[0] : 1,
+        .factor_w = factor[axes - 1],
+        .channels = x->shape[0] * x->shape[1],
+    };
+    infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
+    if (!infer->streaming || infer->in_axis[0] < 0) return FLOW_OK;
+    if (infer->in_axis[0] >= 2 && attrs->mode == UPSAMPLE_LINEAR)
+        return infer->host->fail_at(infer->owner, "mode", FLOW_ERROR_UNSUPPORTED,
+                                    "linear interpolation along the streamed axis looks at the next step: it needs the whole sequence");
+    infer->out_axis[0] = infer->in_axis[0];
+    return FLOW_OK;
+}
+
+/* The two elements an output element lies between, and how far it is from the first. */
+struct between {
+    int64_t low, high;
+    double share;
+};
+
+static struct between between_of(int64_t i, int64_t factor, int64_t in, bool linear) {
+    int64_t at = i / factor;
+    if (!linear || factor == 1) return (struct between){at, at, 0};
+    double off = ((double)(i % factor) + 0.5) / (double)factor - 0.5; /* from the centre of element `at` */
+    int64_t low = off < 0 ? at - 1 : at, high = low + 1;
+    return (struct between){low < 0 ? 0 : low, high < in ? high : in - 1, off < 0 ? off + 1 : off};
+}
+
+static double value_at(const void *x, bool wide, int64_t i) { return wide ? ((const double *)x)[i] : (double)((const float *)x)[i]; }
+
+static void upsample_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct upsample_attrs *attrs = call->attrs;
+    const struct upsample_plan *plan = call->priv;
+    bool wide = call->in[0].dtype == FLOW_F64, linear = attrs->mode == UPSAMPLE_LINEAR;
+    int64_t width = plan->w * plan->factor_w, height = plan->h * plan->factor_h, size = wide ? 8 : 4;
+    for (int64_t row = begin; row < end; ++row) {
+        struct between v = between_of(row % height, plan->factor_h, plan->h, linear);
+        const char *x = (const char *)call->in[0].data + row / height * plan->h * plan->w * size;
+        const char *upper = x + v.low * plan->w * size, *lower = x + v.high * plan->w * size;
+        char *y = (char *)call->out[0].data + row * width * size;
+        for (int64_t phase = 0; phase < plan->factor_w; ++phase)
+            for (int64_t q = 0; q < plan->w; ++q) {
+                int64_t j = q * plan->factor_w + phase;
+                double value;
+                if (linear) {
+                    struct between u = between_of(j, plan->factor_w, plan->w, true);
+                    double a = value_at(upper, wide, u.low) * (1 - u.share) + value_at(upper, wide, u.high) * u.share;
+                    double b = value_at(lower, wide, u.low) * (1 - u.share) + value_at(lower, wide, u.high) * u.share;
+                    value = a * (1 - v.share) + b * v.share;
+                } else {
+                    value = value_at(upper, wide, q);
+                }
+                if (wide) ((double *)y)[j] = value;
+                else ((float *)y)[j] = (float)value;
+            }
+    }
+}
+
+static int upsample_forward(const struct flow_call *call) {
+    const struct upsample_plan *plan = call->priv;
+    int64_t width = plan->w * plan->factor_w;
+    struct flow_call copy = *call;
+    if (width > 0)
+        call->host->parallel_for(call, plan->channels * plan->h * plan->factor_h, extent_grain(width, 1 << 15), upsample_body, &copy);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel global_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = global_forward}};
+static const struct flow_kernel upsample_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = upsample_forward}};
+
+extern const struct flow_operator pool_global_avg, resize_upsample;
+const struct flow_operator pool_global_avg = {
+    .size = sizeof(struct flow_operator),
+    .name = "global_avg_pool",
+    .summary = "The mean of each channel over all places",
+    .equation = "y[b, c] = mean x[b, c, ...]",
+    .reference = "Lin, Chen, Yan, Network In Network, 2013, section 3.2",
+    .example = "y: {op: global_avg_pool, in: x}",
+    .inputs = FLOW_TABLE(global_inputs),
+    .outputs = FLOW_TABLE(global_outputs),
+    .kernels = FLOW_TABLE(global_kernels),
+    .infer = global_infer,
+};
+const struct flow_operator resize_upsample = {
+    .size = sizeof(struct flow_operator),
+    .name = "upsample",
+    .summary = "More elements along time, or along height and width",
+    .equation = "nearest: y[i] = x[floor(i / factor)]\nlinear: x at (i + 0.5) / factor - 0.5, clamped to its ends, between its neighbours",
+    .example = "y: {op: upsample, in: x, with: {factor: 2}}",
+    .inputs = FLOW_TABLE(upsample_inputs),
+    .outputs = FLOW_TABLE(upsample_outputs),
+    .attrs = FLOW_TABLE(upsample_attributes),
+    .kernels = FLOW_TABLE(upsample_kernels),
+    .attrs_size = sizeof(struct upsample_attrs),
+    .priv_size = sizeof(struct upsample_plan),
+    .infer = upsample_infer,
+};
