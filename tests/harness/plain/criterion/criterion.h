@@ -15,6 +15,27 @@ struct plain_test {
 };
 __attribute__((weak)) struct plain_test *plain_tests;
 
+/* What is called before and after each test of a suite. */
+struct plain_options {
+    void (*init)(void);
+    void (*fini)(void);
+    double timeout; /* not kept here */
+};
+struct plain_suite {
+    const char *name;
+    struct plain_options options;
+    struct plain_suite *next;
+};
+__attribute__((weak)) struct plain_suite *plain_suites;
+
+#define TestSuite(suite_, ...)                                                 \
+    static struct plain_suite suite_##_suite = {#suite_, {__VA_ARGS__}, NULL}; \
+    __attribute__((constructor)) static void suite_##_suite_add(void) {        \
+        suite_##_suite.next = plain_suites;                                    \
+        plain_suites = &suite_##_suite;                                        \
+    }                                                                          \
+    struct plain_suite
+
 #define Test(suite_, name_, ...)                                                                        \
     static void suite_##_##name_##_run(void);                                                           \
     static struct plain_test suite_##_##name_##_test = {#suite_, #name_, suite_##_##name_##_run, NULL}; \
@@ -37,6 +58,14 @@ __attribute__((weak)) struct plain_test *plain_tests;
 #define cr_assert_null(a, ...) cr_assert((a) == NULL, __VA_ARGS__)
 #define cr_assert_not_null(a, ...) cr_assert((a) != NULL, __VA_ARGS__)
 #define cr_assert_str_eq(a, b, ...) cr_assert(strcmp((a), (b)) == 0, __VA_ARGS__)
+#define cr_assert_arr_eq(a, b, size, ...) cr_assert(memcmp((a), (b), (size)) == 0, __VA_ARGS__)
+#define cr_expect(...) cr_assert(__VA_ARGS__)
+#define cr_expect_not(...) cr_assert_not(__VA_ARGS__)
+#define cr_expect_eq(...) cr_assert_eq(__VA_ARGS__)
+#define cr_expect_neq(...) cr_assert_neq(__VA_ARGS__)
+#define cr_expect_null(...) cr_assert_null(__VA_ARGS__)
+#define cr_expect_str_eq(...) cr_assert_str_eq(__VA_ARGS__)
+#define cr_expect_arr_eq(...) cr_assert_arr_eq(__VA_ARGS__)
 #define cr_assert_fail(...) PLAIN_FAIL_("failed", __VA_ARGS__)
 
 __attribute__((weak)) int main(int argc, char **argv) {
@@ -48,7 +77,11 @@ __attribute__((weak)) int main(int argc, char **argv) {
         for (int i = 1; i < argc; i++) wanted |= argv[i][0] == '-' || strstr(name, argv[i]) != NULL;
         if (!wanted) continue;
         fprintf(stderr, "%s\n", name);
+        struct plain_suite *suite = plain_suites;
+        while (suite && strcmp(suite->name, test->suite) != 0) suite = suite->next;
+        if (suite && suite->options.init) suite->options.init();
         test->run();
+        if (suite && suite->options.fini) suite->options.fini();
         count++;
     }
     fprintf(stderr, "%d tests passed\n", count);
