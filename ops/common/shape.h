@@ -67,6 +67,16 @@ static inline void shape_like(struct flow_tensor *out, const struct flow_tensor 
     shape_dense(out);
 }
 
+/* Output `out` is a view of input `in`, all of it so far: shape, strides and type are taken over; the caller changes what differs. */
+static inline struct flow_tensor *shape_view(struct flow_infer *infer, uint32_t out, uint32_t in) {
+    struct flow_tensor *y = &infer->out[out];
+    *y = infer->in[in];
+    y->data = NULL;
+    infer->view_of[out] = (int32_t)in;
+    infer->view_offset[out] = 0;
+    return y;
+}
+
 /* The streaming axis of input 0 is output 0's, too, if the operator works along another axis than `busy`; else fails: "NAME along the
  * streaming axis needs ...". busy -1: along none. */
 int shape_stream_past(struct flow_infer *infer, int32_t busy, const char *why);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cumsum and tril_mask. */
+#include "common/shape.h"
+
+#include <string.h>
+
+/* ---- cumsum ------------------------------------------------------------------------------------------------------ */
+
+struct cumsum_attrs {
+    int64_t axis;
+    bool exclusive, reverse;
+};
+struct cumsum {
+    int32_t axis;
+    int64_t outer, n, inner;
+};
+
+static const struct flow_attr cumsum_attrs[] = {FLOW_ATTR(struct cumsum_attrs, axis, "the axis", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
+                                                FLOW_ATTR_PLAIN(struct cumsum_attrs, exclusive, "without the element itself", "false"),
+                                                FLOW_ATTR_PLAIN(struct cumsum_attrs, reverse, "from the end", "false")};
+static const struct flow_port cumsum_in[] = {{"x", "any shape", "...", FLOW_TYPES_NUMBER, 0}};
+static const struct flow_port cumsum_out[] = {{"y", "x's shape and type", "...", FLOW_TYPES_NUMBER, FLOW_INPLACE(0)}};
+/* Floats are summed in f64, integers modulo 2^64; so is what is carried. */
+static const struct flow_state cumsum_states[] = {{"sum", "of all steps so far", NULL, "zeros", FLOW_TYPES_ANY, 0, 0, 0}};
+
+static int cumsum_infer(struct flow_infer *infer) {
+    const struct cumsum_attrs *a = infer->attrs;
+    struct cumsum *c = infer->priv;
+    const struct flow_tensor *x = &infer->in[0];
+    int status = shape_axis(infer, "axis", a->axis, x->rank, &c->axis);
+    if (status < 0) return status;
+    shape_like(&infer->out[0], x);
+    infer->out[0].dtype = x->dtype;
+    c->outer = shape_span(x, 0, c->axis), c->n = x->shape[c->axis], c->inner = shape_span(x, c->axis + 1, x->rank);
+    infer->flops = (double)shape_count(x);
+    infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
+    if (!infer->streaming) return FLOW_OK;
+    infer->out_axis[0] = infer->in_axis[0];
+    struct flow_tensor *sum = &infer->state[0];
+    if (infer->in_axis[0] != c->axis) {
+        sum->rank = infer->state_out[0].rank = -1;
+        return FLOW_OK;
+    }
+    if (a->reverse) return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "a sum from the end needs the whole sequence");
+    if (infer->first) {
+        bool integer = x->dtype == FLOW_I32 || x->dtype == FLOW_I64 || x->dtype == FLOW_U8;
+        *sum = *x;
+        sum->shape[c->axis] = 1;
+        sum->dtype = integer ? FLOW_I64 : FLOW_F64;
+        shape_dense(sum);
+    }
+    infer->state_out[0] = *sum;
+    return FLOW_OK;
+}
+
+/* Columns [begin, begin + n) of [n, inner]; the sums stand in `sum`. */
+#define COLUMNS(name, TYPE, SUM)                                                                                          \
+    static void name(const struct cumsum *c, const struct cumsum_attrs *a, const TYPE *x, TYPE *y, int64_t n, SUM *sum) { \
+        int64_t first = a->reverse ? c->n - 1 : 0, step = a->reverse ? -1 : 1;                                            \
+        for (int64_t t = 0; t < c->n; t++) {                                                                              \
+            const TYPE *from = x + (first + t * step) * c->inner;                                                         \
+            TYPE *to = y + (first + t * step) * c->inner;                                                                 \
+            if (a->exclusive)                                                                                             \
+                for (int64_t i = 0; i < n; i++) {                                                                         \
+                    SUM before = sum[i];                                                                                  \
+                    sum[i] = before + (SUM)from[i];                                                                       \
+                    to[i] = (TYPE)before;                                                                                 \
+                }                                                                                                         \
+            else                                                                                                          \
+                for (int64_t i = 0; i < n; i++) {                                                                         \
+                    sum[i] += (SUM)from[i];                                                                               \
+                    to[i] = (TYPE)sum[i];                                                                                 \
+                }                                                                                                         \
+        }                                                                                                                 \
+    }
+COLUMNS(columns_f32, float, double)
+COLUMNS(columns_f64, double, double)
+COLUMNS(columns_i32, int32_t, uint64_t)
+COLUMNS(columns_i64, int64_t, uint64_t)
+COLUMNS(columns_u8, uint8_t, uint64_t)
+
+enum { CUMSUM_BLOCK = 128 }; /* columns at a time */
+
+/* Pieces are blocks of columns: block b of outer index o has number o * blocks + b. */
+static void cumsum_piece(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct cumsum *c = call->priv;
+    const struct cumsum_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0];
+    bool carried = call->state_count > 0 && call->state_in[0].rank >= 0;
+    int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK, bytes = shape_type_bytes(x->dtype);
+    for (int64_t piece = begin; piece < end; piece++) {
+        int64_t outer = piece / blocks, column = piece % blocks * CUMSUM_BLOCK;
+        int64_t n = c->inner - column < CUMSUM_BLOCK ? c->inner - column : CUMSUM_BLOCK;
+        int64_t at = outer * c->inner + column, first = outer * c->n * c->inner + column;
+        union {
+            double f64[CUMSUM_BLOCK];
+            uint64_t u64[CUMSUM_BLOCK];
+        } sum;
+        const void *from = (const char *)x->data + first * bytes;
+        void *to = (char *)call->out[0].data + first * bytes;
+        if (carried) memcpy(&sum, (const char *)call->state_in[0].data + at * 8, (size_t)n * 8);
+        else memset(&sum, 0, (size_t)n * 8);
+        switch (x->dtype) {
+        case FLOW_F32: columns_f32(c, a, from, to, n, sum.f64); break;
+        case FLOW_F64: columns_f64(c, a, from, to, n, sum.f64); break;
+        case FLOW_I32: columns_i32(c, a, from, to, n, sum.u64); break;
+        case FLOW_I64: columns_i64(c, a, from, to, n, sum.u64); break;
+        default: columns_u8(c, a, from, to, n, sum.u64); break;
+        }
+        if (carried) memcpy((char *)call->state_out[0].data + at * 8, &sum, (size_t)n * 8);
+    }
+}
+
+static int cumsum_forward(const struct flow_call *call) {
+    const struct cumsum *c = call->priv;
+    int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK, pieces = c->outer * blocks;
+    double cost = (double)c->n * (c->inner < CUMSUM_BLOCK ? 1.0 + 0.2 * (double)c->inner : 26.0) + 10;
+    int64_t grain = (int64_t)(30e3 / cost) + 1;
+    void *context = (void *)(uintptr_t)call;
+    if (pieces < 2 * grain || call->host->threads < 2) cumsum_piece(context, 0, pieces);
+    else call->host->parallel_for(call, pieces, grain, cumsum_piece, context);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel cumsum_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER, .forward = cumsum_forward}};
+
+const struct flow_operator cumsum_operator = {
+    .size = sizeof(struct flow_operator),
+    .name = "cumsum",
+    .summary = "running sums along an axis; carried on when streamed",
+    .equation = "y[t] = sum of x[s] over s <= t   (exclusive: s < t; reverse: s >= t, s > t)",
+    .reference = "NumPy's cumsum; floats are summed in f64",
+    .example = "y: {op: cumsum, in: x, with: {axis: 1}}",
+    .inputs = FLOW_TABLE(cumsum_in),
+    .outputs = FLOW_TABLE(cumsum_out),
+    .states = FLOW_TABLE(cumsum_states),
+    .attrs = FLOW_TABLE(cumsum_attrs),
+    .attrs_size = sizeof(struct cumsum_attrs),
+    .kernels = FLOW_TABLE(cumsum_kernels),
+    .priv_size = sizeof(struct cumsum),
+    .infer = cumsum_infer,
+};
+
+/* ---- tril_mask --------------------------------------------------------------------------------------------------- */
+
+static const struct flow_port tril_in[] = {{"x", "any type", "... M N", FLOW_TYPES_ANY, 0}};
+static const struct flow_port tril_out[] = {{"y", "x's shape and type", "... M N", FLOW_TYPES_ANY, FLOW_INPLACE(0)}};
+
+static int tril_infer(struct flow_infer *infer) {
+    const struct flow_tensor *x = &infer->in[0];
+    if (infer->streaming) {
+        if (infer->in_axis[0] >= x->rank - 2)
+            return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "the streaming axis is a side of the triangle");
+        infer->out_axis[0] = infer->in_axis[0];
+    }
+    infer->out[0].dtype = x->dtype;
+    infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
+    return FLOW_OK;
+}
+
+static void tril_rows(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct flow_tensor *x = &call->in[0];
+    int64_t m = x->shape[x->rank - 2], n = x->shape[x->rank - 1], bytes = shape_type_bytes(x->dtype);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t kept = row % m + 1 < n ? row % m + 1 : n;
+        const char *from = (const char *)x->data + row * n * bytes;
+        char *to = (char *)call->out[0].data + row * n * bytes;
+        if (to != from) memcpy(to, from, (size_t)(kept * bytes));
+        memset(to + kept * bytes, 0, (size_t)((n - kept) * bytes));
+    }
+}
+
+static int tril_forward(const struct flow_call *call) {
+    const struct flow_tensor *x = &call->in[0];
+    int64_t n = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1), bytes = n * shape_type_bytes(x->dtype);
+    enum { PIECE = 64 * 1024, LEAST = 512 * 1024 };
+    void *context = (void *)(uintptr_t)call;
+    if (rows * bytes == 0) return FLOW_OK;
+    if (rows * bytes < LEAST || call->host->threads < 2) tril_rows(context, 0, rows);
+    else call->host->parallel_for(call, rows, (PIECE + bytes - 1) / bytes, tril_rows, context);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel tril_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = tril_forward}};
+
+const struct flow_operator tril_mask_operator = {
+    .size = sizeof(struct flow_operator),
+    .name = "tril_mask",
+    .summary = "zeros above the diagonal of the last two axes",
+    .equation = "y[.., i, j] = j <= i ? x[.., i, j] : 0",
+    .reference = "NumPy's tril",
+    .example = "y: {op: tril_mask, in: x}",
+    .inputs = FLOW_TABLE(tril_in),
+    .outputs = FLOW_TABLE(tril_out),
+    .kernels = FLOW_TABLE(tril_kernels),
+    .infer = tril_infer,
+};
