@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cross_entropy, accuracy: rows of logits against the number of a class. */
+#include "loss/loss.h"
+#include "common/extent.h"
+
+#include <math.h>
+
+struct class_attrs {
+    int32_t reduction;
+    int64_t ignore;
+    double smoothing;
+    struct flow_values weight;
+};
+
+static const struct flow_port inputs[] = {
+    {"logits", "classes along the last axis", "... C", FLOW_TYPES_FLOAT, 0},
+    {"target", "the class of each row", "...", FLOW_TYPE(I64), FLOW_OWN_TYPE | FLOW_NO_GRAD},
+};
+static const struct flow_port accuracy_inputs[] = {
+    {"logits", "classes along the last axis", "... C", FLOW_TYPES_FLOAT, FLOW_NO_GRAD},
+    {"target", "the class of each row", "...", FLOW_TYPE(I64), FLOW_OWN_TYPE | FLOW_NO_GRAD},
+};
+static const struct flow_port outputs[] = {{"y", "a scalar; reduction none: a loss for each row", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port accuracy_outputs[] = {{"y", "a scalar", NULL, FLOW_TYPES_FLOAT, FLOW_NO_GRAD}};
+
+#define ATTR_IGNORE FLOW_ATTR(struct class_attrs, ignore, "rows of this target do not count", "-100", FLOW_NO_MIN, FLOW_NO_MAX)
+static const struct flow_attr attributes[] = {
+    FLOW_ATTR_CHOICES(struct class_attrs, reduction, "over all rows that count", "mean", REDUCTION_WORDS),
+    ATTR_IGNORE,
+    FLOW_ATTR(struct class_attrs, smoothing, "share of the target's probability that all classes get alike", "0", 0, 1),
+    FLOW_ATTR(struct class_attrs, weight, "of each class; the mean is then a weighted one", FLOW_ABSENT, 0, FLOW_NO_MAX),
+};
+static const struct flow_attr accuracy_attributes[] = {ATTR_IGNORE};
+
+/* Workspace: for each row its loss, and what it counts. */
+static int infer(struct flow_infer *infer) {
+    const struct class_attrs *attrs = infer->attrs;
+    const struct flow_tensor *x = &infer->in[0];
+    int64_t classes = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1);
+    if (attrs->weight.rank >= 0 && attrs->weight.count != classes)
+        return infer->host->fail_at(infer->owner, "weight", FLOW_ERROR_SHAPE, "%lld weights for %lld classes",
+                                    (long long)attrs->weight.count, (long long)classes);
+    if (__builtin_mul_overflow(rows, 2 * (int64_t)sizeof(double), &infer->workspace))
+        return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "logits are too large");
+    infer->flops = 20.0 * (double)shape_count(x);
+    infer->bytes = (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
+    return loss_output(infer, attrs->reduction, 1);
+}
+
+static double value_at(const struct flow_tensor *x, int64_t i) {
+    return x->dtype == FLOW_F64 ? ((const double *)x->data)[i] : (double)((const float *)x->data)[i];
+}
+
+/* One row: (1 - s) w[t] (-log p[t]) + s / C sum w[c] (-log p[c]), and w[t]. */
+static void row_loss(const struct class_attrs *attrs, const struct loss_table *table, const struct flow_tensor *x, int64_t row,
+                     int64_t target, double *loss, double *counts) {
+    int64_t classes = x->shape[x->rank - 1], at = row * classes;
+    const double *weight = attrs->weight.rank >= 0 ? attrs->weight.at : NULL;
+    double log_sum = x->dtype == FLOW_F64 ? table->log_sum_f64((const double *)x->data + at, classes)
+                                          : table->log_sum_f32((const float *)x->data + at, classes);
+    double w = weight ? weight[target] : 1;
+    *counts = w;
+    *loss = w * (1 - attrs->smoothing) * (log_sum - value_at(x, at + target));
+    if (attrs->smoothing == 0) return;
+    double all = 0;
+    for (int64_t c = 0; c < classes; ++c) all += (weight ? weight[c] : 1) * (log_sum - value_at(x, at + c));
+    *loss += attrs->smoothing / (double)classes * all;
+}
+
+static void body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct class_attrs *attrs = call->attrs;
+    const struct loss_table *table = ISA_PICK(loss_table, call->host->isa);
+    const int64_t *target = call->in[1].data;
+    int64_t rows = shape_count(&call->in[1]);
+    double *loss = call->workspace, *counts = loss + rows;
+    for (int64_t row = begin; row < end; ++row) {
+        loss[row] = counts[row] = 0;
+        if (target[row] != attrs->ignore) row_loss(attrs, table, &call->in[0], row, target[row], &loss[row], &counts[row]);
+    }
+}
+
+static int targets_check(const struct flow_call *call, int64_t ignore) {
+    const int64_t *target = call->in[1].data;
+    int64_t rows = shape_count(&call->in[1]), classes = call->in[0].shape[call->in[0].rank - 1];
+    for (int64_t row = 0; row < rows; ++row)
+        if ((target[row] < 0 || target[row] >= classes) && target[row] != ignore)
+            return call->host->fail(call->owner, FLOW_ERROR_RANGE, "target %lld of row %lld: there are %lld classes",
+                                    (long long)target[row], (long long)row, (long long)classes);
+    return FLOW_OK;
+}
+
+static int forward(const struct flow_call *call) {
+    const struct class_attrs *attrs = call->attrs;
+    const struct flow_tensor *y = &call->out[0];
+    int64_t rows = shape_count(&call->in[1]), classes = call->in[0].shape[call->in[0].rank - 1];
+    int status = targets_check(call, attrs->ignore);
+    if (status < 0) return status;
+    struct flow_call copy = *call;
+    call->host->parallel_for(call, rows, extent_grain(classes, 1 << 15), body, &copy);
+    const double *loss = call->workspace;
+    if (attrs->reduction == REDUCTION_NONE) {
+        for (int64_t i = 0; i < rows; ++i)
+            if (y->dtype == FLOW_F64) ((double *)y->data)[i] = loss[i];
+            else ((float *)y->data)[i] = (float)loss[i];
+        return FLOW_OK;
+    }
+    double sum = loss_sum(loss, rows), counts = loss_sum(loss + rows, rows);
+    loss_write(y, attrs->reduction == REDUCTION_SUM ? sum : counts > 0 ? sum / counts : 0);
+    return FLOW_OK;
+}
+
+/* ---- accuracy ---- */
+
+static int accuracy_infer(struct flow_infer *infer) { return loss_output(infer, REDUCTION_MEAN, 1); }
+
+static int accuracy_forward(const struct flow_call *call) {
+    const struct class_attrs *attrs = call->attrs;
+    const struct flow_tensor *x = &call->in[0];
+    const int64_t *target = call->in[1].data;
+    int64_t rows = shape_count(&call->in[1]), classes = x->shape[x->rank - 1], counted = 0, right = 0;
+    for (int64_t row = 0; row < rows; ++row) {
+        if (target[row] == attrs->ignore) continue;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; ++c)
+            if (value_at(x, row * classes + c) > value_at(x, row * classes + best)) best = c;
+        ++counted;
+        right += classes > 0 && best == target[row];
+    }
+    loss_write(&call->out[0], counted > 0 ? (double)right / (double)counted : 0);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+static const struct flow_kernel accuracy_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = accuracy_forward}};
+
+extern const struct flow_operator loss_cross_entropy, loss_accuracy;
+const struct flow_operator loss_cross_entropy = {
+    .size = sizeof(struct flow_operator),
+    .name = "cross_entropy",
+    .summary = "Cross entropy of rows of logits against classes",
+    .equation = "(1 - smoothing) w[t] (-log p[t]) + smoothing / C sum over c of w[c] (-log p[c]), log p = x - log sum exp x\n"
+                "mean: over rows that count, weighted by w[t]; 0 if none does",
+    .reference = "Szegedy et al., Rethinking the Inception Architecture, 2015, section 7 (smoothing)",
+    .example = "y: {op: cross_entropy, in: {logits: x, target: t}}",
+    .inputs = FLOW_TABLE(inputs),
+    .outputs = FLOW_TABLE(outputs),
+    .attrs = FLOW_TABLE(attributes),
+    .kernels = FLOW_TABLE(kernels),
+    .attrs_size = sizeof(struct class_attrs),
+    .infer = infer,
+};
+const struct flow_operator loss_accuracy = {
+    .size = sizeof(struct flow_operator),
+    .name = "accuracy",
+    .summary = "Share of rows whose largest logit is the target's; the first of equals",
+    .equation = "y = mean [argmax x = t] over rows that count; 0 if none does",
+    .example = "y: {op: accuracy, in: {logits: x, target: t}}",
+    .inputs = FLOW_TABLE(accuracy_inputs),
+    .outputs = FLOW_TABLE(accuracy_outputs),
+    .attrs = FLOW_TABLE(accuracy_attributes),
+    .kernels = FLOW_TABLE(accuracy_kernels),
+    .attrs_size = sizeof(struct class_attrs),
+    .infer = accuracy_infer,
+};
