@@ -19,7 +19,7 @@ static const struct flow_port inputs[] = {
     {"x", "frames", "B T D", FLOW_TYPES_ANY, 0},
 };
 static const struct flow_port outputs[] = {
-    {"y", "stacked frames; when streaming count/2 frames late", "B (T+stride-1)/stride count*D", FLOW_TYPES_ANY, 0},
+    {"y", "stacked frames [B, ceil(T/stride), count*D]; when streaming count/2 frames late", NULL, FLOW_TYPES_ANY, 0},
 };
 static const struct flow_state states[] = {
     {"rows", "rows from the next output's first on; none before the first row came, [B, R, D]", NULL, "zeros", FLOW_TYPES_ANY, 0, 0, 0},
