@@ -15,7 +15,7 @@ static int check(const struct command *command, flow_graph *graph) {
         if (equals) extents[count++] = command->stream;
     }
     flow_errors *errors = NULL;
-    if (flow_graph_check(graph, symbol[0] ? symbol : NULL, &errors) < 0) return command_fail_graph(errors);
+    if (flow_graph_check(graph, symbol[0] ? symbol : NULL, &errors) < 0) return command_fail_graph(command, errors);
     struct flow_describe_options options = {.size = sizeof options,
                                             .json = command->json,
                                             .verbose = command->verbose,
@@ -24,7 +24,7 @@ static int check(const struct command *command, flow_graph *graph) {
                                             .extent_count = count,
                                             .streams = command->streams};
     char *text;
-    if (flow_graph_describe(graph, &options, &errors, &text) < 0) return command_fail_graph(errors);
+    if (flow_graph_describe(graph, &options, &errors, &text) < 0) return command_fail_graph(command, errors);
     if (!command->quiet) fputs(text, stdout);
     flow_text_free(text);
     return EXIT_DONE;

@@ -34,7 +34,7 @@ void command_free(struct command *command);
 /* Shows a list of errors on standard error, frees it, and gives the exit status for it: 2 for wrong usage and wrong graphs, 1 for runs
  * that failed. */
 int command_fail(flow_errors *errors);
-int command_fail_graph(flow_errors *errors); /* while a graph is read or checked */
+int command_fail_graph(const struct command *command, flow_errors *errors); /* while a graph is read or checked */
 /* The same for one message of flowrun's own. */
 int command_say(int status, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 

@@ -164,14 +164,14 @@ void command_free(struct command *command) {
     free(command->set.at), free(command->input.at), free(command->output.at), free(command->feedback.at), free(command->extent.at);
 }
 
-/* Wrong usage and wrong graphs, as against runs that failed. A graph that is being read is wrong whatever the code. */
-static bool is_wrong(struct flow_error error, bool reading) {
-    bool usage = error.code == FLOW_ERROR_USAGE || error.code == FLOW_ERROR_GRAPH || error.code == FLOW_ERROR_SHAPE ||
-                 error.code == FLOW_ERROR_TYPE || error.code == FLOW_ERROR_UNSUPPORTED;
-    return usage || (reading && error.line);
+/* Wrong usage and wrong graphs, as against runs and files that failed. `graph`: the one that is being read, which is wrong whatever the code. */
+static bool is_wrong(struct flow_error error, const char *graph) {
+    if (graph && (error.line || (error.file && strcmp(error.file, graph) == 0))) return true;
+    if (error.code == FLOW_ERROR_UNSUPPORTED) return error.line || !error.file;
+    return error.code == FLOW_ERROR_USAGE || error.code == FLOW_ERROR_GRAPH || error.code == FLOW_ERROR_SHAPE || error.code == FLOW_ERROR_TYPE;
 }
 
-static int show_errors(flow_errors *errors, bool reading) {
+static int show_errors(flow_errors *errors, const char *graph) {
     int status = EXIT_FAILED;
     int32_t count = flow_errors_count(errors);
     for (int32_t i = 0; i < count; i++) {
@@ -179,15 +179,15 @@ static int show_errors(flow_errors *errors, bool reading) {
         if (error.file) fprintf(stderr, "%s:", error.file);
         if (error.line) fprintf(stderr, "%d:%d:", error.line, error.column);
         fprintf(stderr, "%s%s\n", error.file ? " " : "flowrun: ", error.text);
-        if (i == 0 && is_wrong(error, reading)) status = EXIT_USAGE;
+        if (i == 0 && is_wrong(error, graph)) status = EXIT_USAGE;
     }
     if (!count) fputs("flowrun: out of memory\n", stderr);
     flow_errors_free(errors);
     return status;
 }
 
-int command_fail(flow_errors *errors) { return show_errors(errors, false); }
-int command_fail_graph(flow_errors *errors) { return show_errors(errors, true); }
+int command_fail(flow_errors *errors) { return show_errors(errors, NULL); }
+int command_fail_graph(const struct command *command, flow_errors *errors) { return show_errors(errors, command->graph); }
 
 int command_runtime(const struct command *command, flow_runtime **runtime) {
     struct flow_runtime_options options_of_runtime = {
@@ -208,7 +208,7 @@ int command_graph(const struct command *command, flow_runtime *runtime, flow_gra
     else if (command->precision && strcmp(command->precision, "f32") != 0)
         return command_say(EXIT_USAGE, "--precision is f32 or f64, found '%s'", command->precision);
     flow_errors *errors = NULL;
-    return flow_graph_open(runtime, command->graph, &options_of_graph, &errors, graph) < 0 ? command_fail_graph(errors) : 0;
+    return flow_graph_open(runtime, command->graph, &options_of_graph, &errors, graph) < 0 ? command_fail_graph(command, errors) : 0;
 }
 
 const char *color(const char *escape) { return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") ? escape : ""; }
