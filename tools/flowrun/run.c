@@ -76,9 +76,10 @@ static int print_piece(const struct job *job, const flow_graph *graph, size_t in
 
 static void show_progress(struct job *job, const struct drive *drive) {
     double now = seconds_now();
-    if (!job->bar || now - job->shown < 0.1) return;
+    if (!job->bar || now - job->start < 0.5 || now - job->shown < 0.1) return;
     job->shown = now;
-    fprintf(stderr, "\r%lld pieces, %lld %s, %.1f s ", (long long)drive->runs, (long long)drive->fed, drive->symbol, now - job->start);
+    if (drive->symbol[0]) fprintf(stderr, "\r%lld pieces, %lld along %s, %.1f s ", (long long)drive->runs, (long long)drive->fed, drive->symbol, now - job->start);
+    else fprintf(stderr, "\r%lld runs, %.1f s ", (long long)drive->runs, now - job->start);
 }
 
 static int take_outputs(void *context, struct drive *drive) {
@@ -170,7 +171,7 @@ static int report_profile(const struct drive *drive) {
 }
 
 static int finish(struct job *job, struct drive *drive) {
-    if (job->bar && job->shown > 0) fputs("\r\033[K", stderr);
+    if (job->bar && job->shown > 0) fprintf(stderr, "\r%70s\r", "");
     int rc = write_outputs(job, drive);
     if (rc == 0 && job->command->page) {
         const struct flow_tensor *wholes[64];
