@@ -18,7 +18,7 @@ static struct draft *draft_new(struct reader *reader, struct frame *frame, enum 
                                struct position at) {
     struct unit *unit = frame->unit;
     reader->nodes++;
-    if (!reader_spend(reader, at, 1 + (int64_t)strlen(path) / 16)) return NULL;
+    if (!reader_spend(reader, at, 1 + (int64_t)strlen(path) / 2)) return NULL;
     struct draft *draft = reader_scratch(reader, 1, sizeof *draft);
     if (!draft || !reader_grow(reader, (void **)&unit->drafts, &unit->capacity, unit->count + 1, sizeof(struct draft *))) return NULL;
     unit->drafts[unit->count++] = draft;

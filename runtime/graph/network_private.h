@@ -13,9 +13,9 @@
 #include "graph/network.h"
 
 enum {
-    NODES_MOST = 1000000, /* of all networks together */
-    WORK_MOST = 32000000, /* values looked at while expanding: bounds time and memory of files that repeat themselves */
-    NESTING_MOST = 32,    /* subgraphs in subgraphs */
+    NODES_MOST = 1000000,  /* of all networks together */
+    WORK_MOST = 100000000, /* values looked at, and memory in units of 4 bytes, while expanding: bounds files that repeat themselves */
+    NESTING_MOST = 32,     /* subgraphs in subgraphs */
     FILES_MOST = 256,
     NAME_MOST = 255,              /* bytes of a name */
     TEXT_MOST = 65536,            /* bytes of a scalar after variables are put in */
@@ -26,7 +26,7 @@ enum {
 struct environment {
     struct map names; /* -> index into values */
     const char **keys;
-    const struct document **values;
+    const struct document **values; /* NULL: an error was told about it */
     size_t count;
     const struct document *index;    /* ${index}; NULL outside `repeat` */
     const struct environment *outer; /* the file's; NULL */

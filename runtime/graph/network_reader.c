@@ -84,8 +84,8 @@ bool reader_spend(struct reader *reader, struct position at, int64_t units) {
     if (reader->stopped) return false;
     reader->work += units;
     if (reader->work <= WORK_MOST && reader->nodes <= NODES_MOST) return true;
-    reader_fail(reader, at, "the graph is too large: its subgraphs, copied out, make more than %s",
-                reader->nodes > NODES_MOST ? "1000000 nodes" : "32000000 values");
+    reader_fail(reader, at, "the graph is too large: %s",
+                reader->nodes > NODES_MOST ? "its subgraphs, copied out, make more than 1000000 nodes" : "it repeats itself without end");
     reader->stopped = true;
     return false;
 }

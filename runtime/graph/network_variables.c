@@ -18,12 +18,13 @@ struct lookup {
     char why[WHY_MOST];
 };
 
-/* A subgraph's own variables hide `index`, which hides the file's. */
-static const struct document *find(const struct environment *environment, const char *name) {
+/* A subgraph's own variables hide `index`, which hides the file's. *value is NULL where an error was told about it. */
+static bool find(const struct environment *environment, const char *name, const struct document **value) {
     int64_t index;
-    if (map_get(&environment->names, name, &index)) return environment->values[index];
-    if (environment->index && strcmp(name, "index") == 0) return environment->index;
-    return environment->outer ? find(environment->outer, name) : NULL;
+    if (map_get(&environment->names, name, &index)) *value = environment->values[index];
+    else if (environment->index && strcmp(name, "index") == 0) *value = environment->index;
+    else return environment->outer && find(environment->outer, name, value);
+    return true;
 }
 
 static int unknown(struct lookup *lookup, const char *name) {
@@ -42,8 +43,9 @@ static int number_of(void *context, const char *name, size_t length, struct numb
     if (length > NAME_MOST) length = NAME_MOST;
     memcpy(copy, name, length);
     copy[length] = 0;
-    const struct document *found = find(lookup->environment, copy);
-    if (!found) return unknown(lookup, copy);
+    const struct document *found;
+    if (!find(lookup->environment, copy, &found)) return unknown(lookup, copy);
+    if (!found) return FLOW_ERROR_GRAPH;
     *value = (struct number){0};
     if (document_int(found, &value->i)) {
         value->r = (double)value->i;
@@ -98,7 +100,7 @@ const struct document *variables_number(struct reader *reader, int64_t value, st
 
 /* A variable's value where it is used: errors about it point there. */
 static const struct document *copy_at(struct reader *reader, const struct document *value, struct position at, int depth) {
-    if (!reader_spend(reader, at, 1)) return NULL;
+    if (!reader_spend(reader, at, 32)) return NULL;
     if (depth > DEPTH_MOST) {
         reader_fail(reader, at, "lists are nested more than %d deep", DEPTH_MOST);
         return NULL;
@@ -136,15 +138,15 @@ static const struct document *evaluate(struct reader *reader, const struct envir
     struct lookup lookup = {reader, environment, ""};
     char name[NAME_MOST + 1], written[64];
     if (name_alone(text, length, name)) {
-        const struct document *found = find(environment, name);
-        if (found) return copy_at(reader, found, scalar->at, depth);
+        const struct document *found;
+        if (find(environment, name, &found)) return found ? copy_at(reader, found, scalar->at, depth) : NULL;
         unknown(&lookup, name);
         reader_fail(reader, scalar->at, "%s", lookup.why);
         return NULL;
     }
     struct number number;
     if (expression_evaluate(text, length, number_of, &lookup, &number, lookup.why, sizeof lookup.why) < 0) {
-        reader_fail(reader, scalar->at, "in '${%.*s}': %s", length > 100 ? 100 : (int)length, text, lookup.why);
+        if (lookup.why[0]) reader_fail(reader, scalar->at, "in '${%.*s}': %s", length > 100 ? 100 : (int)length, text, lookup.why);
         return NULL;
     }
     write_number(&number, written, sizeof written);
@@ -178,7 +180,7 @@ static const struct document *put_text(struct reader *reader, const struct envir
     text_put(&text, at);
     if (text.failed) reader_memory(reader);
     else if (text.length > TEXT_MOST) reader_fail(reader, scalar->at, "with variables put in this is longer than %d bytes", TEXT_MOST);
-    else if (reader_spend(reader, scalar->at, (int64_t)text.length / 64)) made = scalar_new(reader, text.at, scalar->at, false);
+    else if (reader_spend(reader, scalar->at, (int64_t)text.length / 4)) made = scalar_new(reader, text.at, scalar->at, false);
 done:
     text_free(&text);
     return made;
@@ -237,7 +239,7 @@ static const struct document *put_collection(struct reader *reader, const struct
 
 static const struct document *put(struct reader *reader, const struct environment *environment, const struct document *value, int depth) {
     if (!value->varies) return value;
-    if (!reader_spend(reader, value->at, 1)) return NULL;
+    if (!reader_spend(reader, value->at, 16)) return NULL;
     if (depth > DEPTH_MOST) {
         reader_fail(reader, value->at, "lists are nested more than %d deep", DEPTH_MOST);
         return NULL;
@@ -278,8 +280,7 @@ static bool variable_name(struct reader *reader, const struct document *key) {
 }
 
 /* Every key of `with` must be a variable. */
-static bool check_with(struct reader *reader, const struct document *with, const struct environment *own, const char *graph) {
-    bool right = true;
+static void check_with(struct reader *reader, const struct document *with, const struct environment *own, const char *graph) {
     for (size_t i = 0; i < with->count && !reader->stopped; i++) {
         const char *key = with->keys[i]->text;
         if (map_get(&own->names, key, NULL)) continue;
@@ -288,16 +289,23 @@ static bool check_with(struct reader *reader, const struct document *with, const
         for (size_t k = 0; k < own->count; k++) hint_offer(&hint, own->keys[k]);
         if (graph) reader_fail(reader, with->keys[i]->at, "subgraph '%s' has no variable '%.100s'%s", graph, key, hint_text(&hint));
         else reader_fail(reader, with->keys[i]->at, "the graph has no variable '%.100s'%s", key, hint_text(&hint));
-        right = false;
     }
-    return right;
+}
+
+/* A variable's value: the one given, else its default with variables before it put in. */
+static const struct document *value_of(struct reader *reader, const struct environment *made, const struct document *key,
+                                       const struct document *fallback, const struct document *with, const struct map *given) {
+    int64_t at;
+    const struct document *value = map_get(given, key->text, &at) ? with->values[at] : variables_put(reader, made, fallback);
+    if (!value || value->kind != DOCUMENT_MAPPING) return value;
+    reader_fail(reader, value->at, "variable '%.100s' is a mapping: variables are numbers, text or lists", key->text);
+    return NULL;
 }
 
 struct environment *variables_new(struct reader *reader, const struct environment *outer, const struct document *index,
                                   const struct document *defaults, const struct document *with, const char *graph) {
     struct environment *made = reader_scratch(reader, 1, sizeof *made);
     if (!made) return NULL;
-    bool right = true;
     made->outer = outer, made->index = index;
     map_init(&made->names, &reader->scratch);
     if (defaults && defaults->kind != DOCUMENT_MAPPING) {
@@ -313,23 +321,14 @@ struct environment *variables_new(struct reader *reader, const struct environmen
     made->values = reader_scratch(reader, count, sizeof *made->values);
     made->keys = reader_scratch(reader, count, sizeof *made->keys);
     for (size_t i = 0; made->values && made->keys && i < count && !reader->stopped; i++) {
-        const struct document *key = defaults->keys[i], *value;
-        int64_t at;
-        if (!variable_name(reader, key)) right = false;
-        if (map_get(&given, key->text, &at)) value = with->values[at];
-        else value = variables_put(reader, made, defaults->values[i]);
-        if (value && value->kind == DOCUMENT_MAPPING) {
-            reader_fail(reader, value->at, "variable '%.100s' is a mapping: variables are numbers, text or lists", key->text);
-            value = NULL;
-        }
-        if (!value || !reader_set(reader, &made->names, key->text, (int64_t)made->count)) {
-            right = false;
-            continue;
-        }
-        made->keys[made->count] = key->text, made->values[made->count++] = value;
+        const struct document *key = defaults->keys[i];
+        if (!variable_name(reader, key)) continue;
+        made->values[made->count] = value_of(reader, made, key, defaults->values[i], with, &given);
+        made->keys[made->count] = key->text;
+        if (!reader_set(reader, &made->names, key->text, (int64_t)made->count++)) return NULL;
     }
-    if (with && right) right = check_with(reader, with, made, graph);
-    return right && !reader->stopped ? made : NULL;
+    if (with) check_with(reader, with, made, graph);
+    return reader->stopped ? NULL : made;
 }
 
 /* "name=value", value as in YAML, into a mapping as `with` is one. */
