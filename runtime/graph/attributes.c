@@ -274,3 +274,28 @@ int attributes_parse(struct arena *arena, const struct flow_operator *op, const 
     }
     return result;
 }
+
+/* Copies the arrays behind a list, so that both structs stand on their own. */
+static int copy_list(const struct parsing *p, void *field) {
+    struct flow_ints *ints = field;
+    struct flow_values *values = field;
+    if (p->row->type == FLOW_ATTR_INTS && ints->count)
+        return (ints->at = arena_copy(p->arena, ints->at, ints->count * sizeof *ints->at)) ? 0 : report_memory(p->report);
+    if (p->row->type == FLOW_ATTR_VALUES && values->rank >= 0)
+        return (values->at = arena_copy(p->arena, values->at, (size_t)values->count * sizeof *values->at)) ? 0 : report_memory(p->report);
+    return 0;
+}
+
+int attributes_again(struct arena *arena, const struct flow_operator *op, const struct attributes_options *options, struct report *report,
+                     const void *before, void *attrs) {
+    struct parsing p = {arena, op, options, report, NULL};
+    int result = 0;
+    memcpy(attrs, before, op->attrs_size);
+    for (uint32_t i = 0; i < op->attrs.count && result == 0; i++) {
+        p.row = &op->attrs.at[i];
+        void *field = (char *)attrs + p.row->offset;
+        const struct document *value = p.row->flags & FLOW_SYMBOLS && options->with ? document_get(options->with, p.row->name) : NULL;
+        result = value && !says_nothing(p.row, value) ? parse_value(&p, value, field) : copy_list(&p, field);
+    }
+    return result;
+}

@@ -23,4 +23,8 @@ struct attributes_options {
 int must_use attributes_parse(struct arena *arena, const struct flow_operator *op, const struct attributes_options *options,
                               struct report *report, void *attrs);
 
+/* The same where they were parsed before for the same node: only what may name symbols is read anew, the rest is copied. */
+int must_use attributes_again(struct arena *arena, const struct flow_operator *op, const struct attributes_options *options,
+                              struct report *report, const void *before, void *attrs);
+
 #endif

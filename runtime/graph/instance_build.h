@@ -46,8 +46,6 @@ struct build_outer {
     const struct position *at; /* by body input: where the reference stands */
 };
 
-enum { BUILD_GUESSES = 5 }; /* element types tried for a feed of which nothing is known */
-
 struct build_options {
     const struct build_outer *outer; /* NULL: the whole graph */
     const struct flow_tensor *feeds; /* by order of delayed edges: their types;
@@ -81,8 +79,9 @@ struct build {
     size_t *feed_next; /* by network node: of its next delayed edge; NULL: there
                           are none */
     struct build_pending *pending;
-    size_t node_room, value_room, state_room, extra_room;
+    size_t node_room, value_room, state_room;
     int32_t clocks;
+    size_t like_node; /* the next node of how->like to look at for attributes */
     size_t like_next; /* the next node of how->like to look at for an align */
     int32_t f32;      /* what f32 stands for: FLOW_F32, or FLOW_F64 */
     bool streaming;

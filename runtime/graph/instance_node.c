@@ -347,6 +347,18 @@ static void ask(struct build_asking *asking) {
 
 /* ---- The whole of it ---- */
 
+/* Those of the same node in the instance that this one is like. Nodes come in the same order. */
+static const void *attributes_before(struct build *build, const struct network_node *source) {
+    const struct instance *like = build->how->like;
+    if (!like) return NULL;
+    for (size_t i = build->like_node; i < like->node_count; i++) {
+        if (like->nodes[i].source != source) continue;
+        build->like_node = i + 1;
+        return like->nodes[i].attrs;
+    }
+    return NULL;
+}
+
 static int parse_attributes(struct build *build, const struct network_node *source, const struct flow_operator *op,
                             struct instance_node *node, bool *ready) {
     void *attrs = arena_new(&build->made->arena, op->attrs_size);
@@ -354,7 +366,9 @@ static int parse_attributes(struct build *build, const struct network_node *sour
     struct attributes_options options = {source->path, source->with, build_symbol, &build->symbols[scope], build->f32 == FLOW_F64};
     node->attrs = attrs;
     if (!attrs || !(node->priv = arena_new(&build->made->arena, op->priv_size))) return FLOW_ERROR_MEMORY;
-    int status = attributes_parse(&build->made->arena, op, &options, build->report, attrs);
+    const void *before = attributes_before(build, source);
+    int status = before ? attributes_again(&build->made->arena, op, &options, build->report, before, attrs)
+                        : attributes_parse(&build->made->arena, op, &options, build->report, attrs);
     if (status != 0) *ready = false;
     return status == FLOW_ERROR_MEMORY ? status : 0;
 }
