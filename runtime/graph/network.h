@@ -75,12 +75,12 @@ struct network_node {
     const char *param_path; /* prefix of its parameters: copies that share have the same */
     struct position at;     /* of the node's key */
     struct position op_at;  /* of the operator's (graph's) name */
-    const struct registry_entry *entry; /* operator; NULL: unknown, already reported: skip the node and what reads it */
+    const struct registry_entry *entry; /* operator; NULL for OPERATOR: unknown or wrong, already reported: skip the node and what reads it */
     int32_t scope;          /* shape symbols in `with` are this scope's */
     struct network_edge *in; /* in order of port; variadic ones in order given */
     size_t in_count;
     const struct document *with; /* mapping of attributes, variables put in; NULL */
-    struct network_tie *ties;
+    struct network_tie *ties; /* of single parameters first, a whole one (param NULL) last; chains of ties are followed to their end */
     size_t tie_count;
     struct network_init *inits;
     size_t init_count;
@@ -94,7 +94,7 @@ struct network_node {
 
 struct network_output {
     const char *name;
-    struct network_ref from;
+    struct network_ref from; /* NETWORK_NOTHING where an error was told about it */
     struct position at;
 };
 
