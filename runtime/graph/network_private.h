@@ -17,9 +17,9 @@ enum {
     WORK_MOST = 100000000, /* values looked at, and memory in units of 4 bytes, while expanding: bounds files that repeat themselves */
     NESTING_MOST = 32,     /* subgraphs in subgraphs */
     FILES_MOST = 256,
-    NAME_MOST = 255,              /* bytes of a name */
-    TEXT_MOST = 65536,            /* bytes of a scalar after variables are put in */
-    NEAREST_WORK_MOST = 100000000 /* steps spent on looking for similar names */
+    NAME_MOST = 255,             /* bytes of a name */
+    TEXT_MOST = 65536,           /* bytes of a scalar after variables are put in */
+    NEAREST_WORK_MOST = 30000000 /* steps spent on looking for similar names */
 };
 
 /* Variables: a subgraph's own, or the file's. */
