@@ -16,6 +16,16 @@ static bool same_extents(const struct flow_tensor *a, const struct flow_tensor *
     return true;
 }
 
+/* How many rows a piece appends. Plans are kept for any number of rows that were there, so the context counts those. */
+static int64_t appended(const struct instance_state *about) { return about->out.shape[about->about->axis] - about->in.shape[about->about->axis]; }
+
+/* Extents that must be the same for a piece to follow: all but that of the rows appended. */
+static bool follows(const struct instance_state *about, const struct flow_tensor *now) {
+    struct flow_tensor in = about->in;
+    if (grows(about) && now->rank == in.rank) in.shape[about->about->axis] = now->shape[about->about->axis];
+    return same_extents(now, &in);
+}
+
 /* ---- Room ---- */
 
 /* The tensor as it lies in a buffer with room for `capacity` along the axis. */
@@ -42,9 +52,9 @@ static int room(struct context *context, struct buffer *buffer, int64_t bytes, b
 /* Rows are appended many times and copied seldom: room doubles. */
 static int room_appended(struct context *context, struct exec_state *state, const struct instance_state *about) {
     int32_t axis = about->about->axis;
-    int64_t need = about->out.shape[axis] > about->in.shape[axis] ? about->out.shape[axis] : about->in.shape[axis], bytes;
-    bool fits = state->filled && state->now.rank == about->in.rank;
-    for (int32_t a = 0; fits && a < about->in.rank; a++) fits = a == axis || state->now.shape[a] == about->in.shape[a];
+    bool fits = state->filled && follows(about, &state->now);
+    int64_t held = fits ? state->now.shape[axis] : about->in.shape[axis], more = appended(about), need, bytes;
+    if (!size_add(held, more > 0 ? more : 0, &need)) return FLOW_ERROR_MEMORY;
     if (fits && need <= state->capacity) return 0;
     int64_t capacity = fits ? state->capacity : 0;
     if (capacity < 16) capacity = 16;
@@ -132,7 +142,7 @@ static int fill_state(struct context *context, const struct instance_state *abou
 
 /* An error before anything was computed: the states are as they were. */
 static int check_state(const struct instance_state *about, const struct exec_state *state, struct report *report) {
-    if (state->filled && same_extents(&state->now, &about->in)) return 0;
+    if (state->filled && follows(about, &state->now)) return 0;
     return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "state '%s': this piece does not follow the one before", about->name);
 }
 
@@ -151,6 +161,8 @@ static int begin_states(struct binding *binding, struct report *report) {
         bool other = use->out && !stays(about);
         t->data = state->buffers[other ? 1 - state->current : state->current].data;
         if (grows(about)) {
+            int32_t axis = about->about->axis;
+            t->shape[axis] = (instance->first ? about->in.shape[axis] : state->now.shape[axis]) + (use->out ? appended(about) : 0);
             struct flow_tensor spread = laid_out(t, about->about->axis, state->capacity, t->data);
             memcpy(t->strides, spread.strides, sizeof t->strides);
         }
@@ -191,7 +203,10 @@ void states_end(struct binding *binding) {
         if (!binding->states[u].out) continue;
         int32_t s = binding->states[u].state;
         struct exec_state *state = &context->states[s];
-        state->now = instance->states[s].out;
+        const struct instance_state *about = &instance->states[s];
+        struct flow_tensor before = state->now;
+        state->now = about->out;
+        if (grows(about)) state->now.shape[about->about->axis] = before.shape[about->about->axis] + appended(about);
         if (!stays(&instance->states[s])) state->current = 1 - state->current;
     }
 }

@@ -378,10 +378,9 @@ void instance_free(struct instance *instance) {
 
 /* ---- Feeds that close a circle ---- */
 
-/* Types of what the feeds repeat, by asking again until they stay the same:
- * ports that may be left out are left out at first, others begin as scalars,
- * which broadcast. Gives up after a few rounds; the build that follows then
- * says what is not known. */
+/* Types of what the feeds repeat, by asking again until they stay the same: ports that may be left out are left out at first, others begin
+ * as scalars, which broadcast; where nothing comes of that, as scalars of another type. Gives up after a few rounds; the build that follows
+ * then says what is not known. `feeds` come in as not known. */
 static int settle_feeds(const struct allocator *from, const struct network *network, const struct instance_options *options,
                         const struct build_options *how, struct flow_tensor *feeds, struct flow_tensor *found, size_t count) {
     static const int32_t guesses[] = {FLOW_F32, FLOW_I64, FLOW_BOOL, FLOW_I32, FLOW_U8};
@@ -390,7 +389,6 @@ static int settle_feeds(const struct allocator *from, const struct network *netw
     asking.found = found, asking.feeds = feeds;
     for (size_t guess = 0; guess < sizeof guesses / sizeof guesses[0]; guess++) {
         asking.guess = guesses[guess] == FLOW_F32 && options->precision == FLOW_F64 ? FLOW_F64 : guesses[guess];
-        for (size_t i = 0; i < count; i++) extents_none(&feeds[i]);
         for (int round = 0; round < ROUNDS; round++) {
             struct report quiet;
             struct instance *none;
@@ -461,6 +459,14 @@ int instance_new(const struct allocator *from, const struct network *network, co
     return status;
 }
 
+/* Does a piece whose incoming state is `state` follow one that left `before`? How much an appended state holds by now is its owner's to know:
+ * a plan serves any length of it. */
+static bool state_follows(const struct instance_state *state, const struct instance_state *before) {
+    struct flow_tensor in = state->in, out = before->out;
+    if (state->about && (state->about->flags & FLOW_APPENDED) && in.rank == out.rank) in.shape[state->about->axis] = out.shape[state->about->axis];
+    return extents_same(&in, &out);
+}
+
 bool instance_fits(const struct instance *instance, const struct instance_options *options) {
     const struct network *network = instance->network;
     if (instance->streaming != (options->stream != NULL)) return false;
@@ -472,7 +478,7 @@ bool instance_fits(const struct instance *instance, const struct instance_option
     const struct instance *before = options->before;
     if (!before || before->network != network || before->state_count != instance->state_count) return false;
     for (size_t i = 0; i < instance->state_count; i++)
-        if (!extents_same(&instance->states[i].in, &before->states[i].out)) return false;
+        if (!state_follows(&instance->states[i], &before->states[i])) return false;
     if (before->value_count != instance->value_count) return false;
     for (size_t i = 0; i < instance->value_count; i++) {
         const struct instance_value *value = &instance->values[i];

@@ -188,7 +188,8 @@ enum {
     FLOW_RUNNING = 1 << 7,   /* param: a statistic, not trained, saved and loaded with the weights */
     FLOW_IN_PLACE = 1 << 8,  /* state: state_out is the same memory as state_in */
     FLOW_WHOLE = 1 << 10,    /* output: what all that came so far amounts to (a last state): has no streaming axis */
-    FLOW_APPENDED = 1 << 9   /* state: as IN_PLACE; it grows along `axis`, and the rows that were there stay */
+    FLOW_APPENDED = 1 << 9   /* state: as IN_PLACE; it grows along `axis`, and the rows that were there stay. infer says by how many (state_out less
+                              * state); nothing else may depend on how many there are, which forward reads in state_in */
 };
 /* Output: may be written over input i (of equal bytes, contiguous) when nothing else reads that input. */
 #define FLOW_INPLACE(i) (((uint32_t)(i) + 1u) << 16)
