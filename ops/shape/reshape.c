@@ -39,12 +39,13 @@ static int resolve(const struct flow_infer *infer, const struct flow_ints *shape
         if (extent == -1 && *open >= 0)
             return infer->host->fail_at(infer->owner, "shape", FLOW_ERROR_RANGE,
                                         "-1 stands twice: one axis can take what the others leave");
-        if (extent == 0 && i >= x->rank)
+        if (extent == 0 && i >= x->rank && shape_count(x) > 0)
             return infer->host->fail_at(infer->owner, "shape", FLOW_ERROR_RANGE, "0 for axis %d keeps an axis that x %s does not have", i,
                                         shape_text(x, text));
         if (extent == -1) *open = i;
-        if (extent == 0) kept |= 1u << i;
-        y->shape[i] = extent == 0 ? x->shape[i] : extent;
+        bool keeps = extent == 0 && i < x->rank;
+        if (keeps) kept |= 1u << i;
+        y->shape[i] = keeps ? x->shape[i] : extent;
         if (extent > 0) fits = multiply(&want, extent) && fits;
     }
     for (int32_t i = 0; i < x->rank; i++)
@@ -56,10 +57,10 @@ static int resolve(const struct flow_infer *infer, const struct flow_ints *shape
             return infer->host->fail_at(infer->owner, "shape", FLOW_ERROR_SHAPE,
                                         "x is %s: the %lld elements to share out are no multiple of the %lld that the other axes take",
                                         shape_text(x, text), (long long)have.rest, (long long)want.rest);
-    } else if (!fits || (have.zeros ? shape_count(y) != 0 : have.rest != want.rest)) {
+    } else if (!fits || (shape_count(x) ? have.rest != want.rest : shape_count(y) != 0)) {
         /* In an empty tensor a 0 may be a symbol's value. */
         for (int32_t i = 0; i < y->rank; i++) y->shape[i] = shape->at[i];
-        if (fits && have.zeros && shape_count(y) == 0) return FLOW_OK;
+        if (fits && shape_count(x) == 0 && shape_count(y) == 0) return FLOW_OK;
         char other[SHAPE_TEXT];
         return infer->host->fail_at(infer->owner, "shape", FLOW_ERROR_SHAPE, "x is %s, which has not as many elements as %s",
                                     shape_text(x, text), shape_text(y, other));
@@ -68,17 +69,17 @@ static int resolve(const struct flow_infer *infer, const struct flow_ints *shape
 }
 
 /*
- * Which axis of y the stream runs along. Let axis s of x be the one that is cut, A the extents before it, and F all of x's but that one.
- * Axis j of y, with G the others' product, can be it if its extent is n F / G for a piece of n steps: alone (F = G), folded with other
- * axes, or unfolded. Of several the one is meant that is kept by 0, then the one given as -1, then one whose extent fits; those before
- * which y has as many rows as x (A) come first.
+ * Which axis of y the stream runs along. Let the axis of x that is cut have n elements, A rows before it and C elements behind each of
+ * them; an axis of y has m elements, P rows before it and Q elements behind each. It can be the one if it is the same (A = P, C = Q,
+ * m = n), if it has taken in others (P divides A, Q divides C, m = n A/P C/Q), or if it was taken out (A divides P, C divides Q,
+ * n = m P/A Q/C). Of several the one is meant that is kept by 0, then the one given as -1, then one with as many rows before it as x has.
  */
 static bool stream_fits(const struct flow_tensor *x, const struct flow_tensor *y, int32_t s, int32_t j) {
-    int64_t n = x->shape[s], f = shape_span(x, 0, s) * shape_span(x, s + 1, x->rank);
-    int64_t g = shape_span(y, 0, j) * shape_span(y, j + 1, y->rank);
-    if (f == 0 || g == 0) return f == g && y->shape[j] == n;
-    if (f % g == 0) return y->shape[j] == n * (f / g);
-    return g % f == 0 && n % (g / f) == 0 && y->shape[j] == n / (g / f);
+    int64_t a = shape_span(x, 0, s), c = shape_span(x, s + 1, x->rank), n = x->shape[s];
+    int64_t p = shape_span(y, 0, j), q = shape_span(y, j + 1, y->rank), m = y->shape[j];
+    if (a == 0 || c == 0 || p == 0 || q == 0) return a == p && c == q && m == n;
+    if (a % p == 0 && c % q == 0) return m == n * (a / p) * (c / q);
+    return p % a == 0 && q % c == 0 && m * (p / a) * (q / c) == n;
 }
 
 static int stream_axis(struct flow_infer *infer, const struct flow_ints *shape, const struct flow_tensor *y, int32_t open) {
@@ -88,7 +89,7 @@ static int stream_axis(struct flow_infer *infer, const struct flow_ints *shape, 
     for (int32_t j = 0; j < y->rank; j++) {
         if (!stream_fits(x, y, s, j)) continue;
         bool in_place = shape_span(y, 0, j) == before;
-        int32_t rank = (j == s && shape->at[j] == 0 ? 8 : 0) + (in_place ? 4 : 0) + (j == open ? 2 : 0) + (shape->at[j] > 0 ? 1 : 0);
+        int32_t rank = (j == s && shape->at[j] == 0 ? 8 : 0) + (j == open ? 4 : 0) + (in_place ? 2 : 0) + (shape->at[j] > 0 ? 1 : 0);
         if (rank > best_rank) best = j, best_rank = rank;
     }
     if (best < 0) {

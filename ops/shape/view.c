@@ -77,6 +77,8 @@ static int split_infer(struct flow_infer *infer) {
     int32_t axis;
     int status = shape_axis(infer, "axis", a->axis, x->rank, &axis);
     if (status < 0) return status;
+    if (infer->streaming && infer->in_axis[0] == axis)
+        return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "cutting the streaming axis into parts needs the whole sequence");
     bool equal = a->parts != FLOW_INT_ABSENT;
     if (equal == a->sizes.given) return infer->host->fail(infer->owner, FLOW_ERROR_USAGE, "one of parts and sizes is needed");
     int64_t extent = x->shape[axis], sum = 0, offset = 0;
@@ -88,8 +90,6 @@ static int split_infer(struct flow_infer *infer) {
     if (!equal && sum != extent)
         return infer->host->fail_at(infer->owner, "sizes", FLOW_ERROR_SHAPE, "the sizes add up to %lld, axis %d has %lld elements",
                                     (long long)sum, axis, (long long)extent);
-    if (infer->streaming && infer->in_axis[0] == axis)
-        return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "cutting the streaming axis into parts needs the whole sequence");
     int64_t parts = equal ? a->parts : a->sizes.count;
     for (uint32_t i = 0; i < infer->out_count && i < parts; i++) {
         struct flow_tensor *y = shape_view(infer, i, 0);
