@@ -61,7 +61,8 @@ static void expect_outputs(const struct hand *h, const struct hand_result *r, co
     for (size_t o = 0; o < h->network.output_count; o++) {
         int64_t n = hand_elements(&h->values[h->outputs[o]].type);
         for (int64_t k = 0; k < n; k++)
-            cr_assert_eq(*hand_at(&outputs[o], k), r->dense[h->outputs[o]][k], "seed %d run %d output %d [%d]", (int)seed, run, (int)o, (int)k);
+            cr_assert_eq(*hand_at(&outputs[o], k), r->dense[h->outputs[o]][k], "seed %d run %d output %d [%d]", (int)seed, run, (int)o,
+                         (int)k);
     }
 }
 

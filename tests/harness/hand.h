@@ -68,15 +68,25 @@ static const struct flow_port hand_two[] = {{"a", "", NULL, FLOW_TYPE(I32), 0}, 
 static const struct flow_port hand_any[] = {{"x", "", NULL, FLOW_TYPE(I32), FLOW_STRIDED}};
 static const struct flow_port hand_one[] = {{"x", "", NULL, FLOW_TYPE(I32), 0}};
 static const struct flow_port hand_over0[] = {{"y", "", NULL, FLOW_TYPE(I32), FLOW_INPLACE(0)}};
-static const struct flow_port hand_over1[] = {{"s", "", NULL, FLOW_TYPE(I32), FLOW_INPLACE(0)}, {"d", "", NULL, FLOW_TYPE(I32), FLOW_INPLACE(1)}};
+static const struct flow_port hand_over1[] = {{"s", "", NULL, FLOW_TYPE(I32), FLOW_INPLACE(0)},
+                                              {"d", "", NULL, FLOW_TYPE(I32), FLOW_INPLACE(1)}};
 static const struct flow_port hand_plain[] = {{"y", "", NULL, FLOW_TYPE(I32), 0}};
 static const struct flow_param hand_weight[] = {{"w", "", NULL, NULL, "zeros", FLOW_TYPE(I32), 0}};
 
-#define HAND_KERNEL(function) {{NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, function, NULL}}
+#define HAND_KERNEL(function)                                                 \
+    {                                                                         \
+        { NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, function, NULL } \
+    }
 static const struct flow_kernel hand_kernels[][1] = {HAND_KERNEL(hand_add),  HAND_KERNEL(hand_negate), HAND_KERNEL(hand_scale),
                                                      HAND_KERNEL(hand_both), HAND_KERNEL(hand_pick),   HAND_KERNEL(hand_count)};
-#define HAND_OPERATOR(id, title, ins, outs) \
-    {.size = sizeof(struct flow_operator), .name = title, .inputs = ins, .outputs = outs, .kernels = {1, sizeof(struct flow_kernel), hand_kernels[id]}}
+#define HAND_OPERATOR(id, title, ins, outs)                                                               \
+    {                                                                                                     \
+        .size = sizeof(struct flow_operator), .name = title, .inputs = ins, .outputs = outs, .kernels = { \
+            1,                                                                                            \
+            sizeof(struct flow_kernel),                                                                   \
+            hand_kernels[id]                                                                              \
+        }                                                                                                 \
+    }
 static const struct flow_operator hand_operators[] = {
     HAND_OPERATOR(HAND_ADD, "add", FLOW_TABLE(hand_two), FLOW_TABLE(hand_over0)),
     HAND_OPERATOR(HAND_NEGATE, "negate", FLOW_TABLE(hand_any), FLOW_TABLE(hand_over0)),
@@ -118,9 +128,10 @@ struct hand {
 
 static inline void hand_init(struct hand *h) {
     memset(h, 0, sizeof *h);
-    h->network = (struct network){.path = "hand.yaml", .name = "hand", .inputs = h->network_inputs, .nodes = h->sources, .outputs = h->network_outputs};
-    h->instance = (struct instance){.network = &h->network, .nodes = h->nodes, .values = h->values, .inputs = h->inputs,
-                                    .outputs = h->outputs, .params = h->params};
+    h->network = (struct network){
+        .path = "hand.yaml", .name = "hand", .inputs = h->network_inputs, .nodes = h->sources, .outputs = h->network_outputs};
+    h->instance = (struct instance){
+        .network = &h->network, .nodes = h->nodes, .values = h->values, .inputs = h->inputs, .outputs = h->outputs, .params = h->params};
 }
 
 static inline struct flow_tensor hand_type(int64_t rows, int64_t columns) {
@@ -130,8 +141,16 @@ static inline struct flow_tensor hand_type(int64_t rows, int64_t columns) {
 static inline int32_t hand_value(struct hand *h, enum instance_kind kind, struct flow_tensor type) {
     int32_t v = (int32_t)h->instance.value_count++;
     snprintf(h->value_names[v], sizeof h->value_names[v], "v%d", (int)v);
-    h->values[v] = (struct instance_value){.kind = kind, .name = h->value_names[v], .type = type, .node = -1, .index = -1, .feed = -1,
-                                           .view_of = -1, .stream_axis = -1, .init = "zeros", .seed = (uint64_t)v};
+    h->values[v] = (struct instance_value){.kind = kind,
+                                           .name = h->value_names[v],
+                                           .type = type,
+                                           .node = -1,
+                                           .index = -1,
+                                           .feed = -1,
+                                           .view_of = -1,
+                                           .stream_axis = -1,
+                                           .init = "zeros",
+                                           .seed = (uint64_t)v};
     return v;
 }
 
@@ -160,8 +179,11 @@ static inline int32_t hand_node(struct hand *h, enum hand_op op, int32_t a, int3
     h->network.node_count++;
     snprintf(h->names[n], sizeof h->names[n], "n%d", (int)n);
     h->ops[n] = op;
-    h->sources[n] = (struct network_node){.kind = op == HAND_VIEW ? NETWORK_ENTER : NETWORK_OPERATOR, .path = h->names[n],
-                                          .param_path = h->names[n], .at = {"hand.yaml", n + 1, 1}, .op_at = {"hand.yaml", n + 1, 5},
+    h->sources[n] = (struct network_node){.kind = op == HAND_VIEW ? NETWORK_ENTER : NETWORK_OPERATOR,
+                                          .path = h->names[n],
+                                          .param_path = h->names[n],
+                                          .at = {"hand.yaml", n + 1, 1},
+                                          .op_at = {"hand.yaml", n + 1, 5},
                                           .entry = op == HAND_VIEW ? NULL : &hand_entries[op]};
     struct instance_node *node = &h->nodes[n];
     *node = (struct instance_node){.source = &h->sources[n], .entry = h->sources[n].entry, .dtype = FLOW_I32, .seed = (uint64_t)n};
@@ -192,7 +214,9 @@ static inline int32_t hand_transpose(struct hand *h, int32_t of) {
     turned.shape[0] = t.shape[1], turned.shape[1] = t.shape[0], turned.strides[0] = t.strides[1], turned.strides[1] = t.strides[0];
     return hand_view(h, of, turned, 0);
 }
-static inline int32_t hand_feed(struct hand *h, int64_t rows, int64_t columns) { return hand_value(h, VALUE_FEED, hand_type(rows, columns)); }
+static inline int32_t hand_feed(struct hand *h, int64_t rows, int64_t columns) {
+    return hand_value(h, VALUE_FEED, hand_type(rows, columns));
+}
 
 /* ---- What it should give: dense[v] holds every value in row-major order ---- */
 
@@ -278,7 +302,10 @@ static inline void hand_make_random(struct hand *h, uint64_t seed, int nodes) {
         switch (hand_random(&state) % 9) {
         case 0: v = hand_transpose(h, a); break;
         case 1: v = hand_node(h, HAND_COUNT, -1, -1, type); break;
-        case 2: v = type.shape[0] == rows && rows != columns ? hand_node(h, HAND_PICK, a, weight, type) : hand_node(h, HAND_NEGATE, a, -1, type); break;
+        case 2:
+            v = type.shape[0] == rows && rows != columns ? hand_node(h, HAND_PICK, a, weight, type)
+                                                         : hand_node(h, HAND_NEGATE, a, -1, type);
+            break;
         case 3: v = hand_node(h, HAND_BOTH, a, b, type); break;
         case 4: v = hand_node(h, HAND_SCALE, a, -1, type); break;
         case 5: v = hand_node(h, HAND_NEGATE, a, -1, type); break;
