@@ -35,14 +35,14 @@ int64_t istft_scratch(const struct stft_sizes *sizes) {
 
 static int check(struct flow_infer *ctx, const struct stft_attrs *a, int32_t axis, int32_t axis_im) {
     const struct flow_tensor *re = &ctx->in[0];
-    if (re->shape[1] != a->size / 2 + 1)
-        return ctx->host->fail_at(ctx->owner, "re", FLOW_ERROR_SHAPE, "re has %lld bins, size %lld has size/2 + 1 = %lld",
-                                  (long long)re->shape[1], (long long)a->size, (long long)(a->size / 2 + 1));
     if (axis != axis_im)
         return ctx->host->fail(ctx->owner, FLOW_ERROR_UNSUPPORTED, "re streams along axis %d, im along axis %d: they must be alike", axis,
                                axis_im);
     if (axis == 1)
         return ctx->host->fail(ctx->owner, FLOW_ERROR_UNSUPPORTED, "streams along time, axis 2, not along the bins: a transform needs all");
+    if (re->shape[1] != a->size / 2 + 1)
+        return ctx->host->fail_at(ctx->owner, "re", FLOW_ERROR_SHAPE, "re has %lld bins, size %lld has size/2 + 1 = %lld",
+                                  (long long)re->shape[1], (long long)a->size, (long long)(a->size / 2 + 1));
     if (axis == 2 && a->samples > 0)
         return ctx->host->fail_at(ctx->owner, "samples", FLOW_ERROR_UNSUPPORTED,
                                   "samples cuts the whole sequence to a length; a stream has none: leave it out");
