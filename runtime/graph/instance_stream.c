@@ -13,6 +13,7 @@
  */
 #include "graph/instance_build.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The probe divides by common hops and is longer than common delays; fewer
@@ -39,21 +40,22 @@ static bool mentions(const char *text, const char *symbol) {
     return false;
 }
 
-static int say_no_symbol(struct build *build) {
+static void say_no_symbol(struct build *build) {
     const struct network *network = build->network;
-    struct nearest nearest;
     struct position nowhere = {network->path, 0, 0};
-    nearest_init(&nearest, build->options->stream);
+    char symbols[256] = "";
+    size_t used = 0;
+    struct map known;
+    map_init(&known, &build->scratch);
     for (size_t i = 0; i < network->input_count; i++)
-        for (int32_t axis = 0; axis < network->inputs[i].rank; axis++)
-            if (build_is_symbol(network->inputs[i].extents[axis]->text)) nearest_offer(&nearest, network->inputs[i].extents[axis]->text);
-    const char *near = nearest_name(&nearest);
-    report_add(build->report, FLOW_ERROR_USAGE, nowhere,
-               near ? "no input has an axis '%s' that could be cut into pieces "
-                      "(did you mean '%s'?)"
-                    : "no input has an axis '%s' that could be cut into pieces",
-               build->options->stream, near);
-    return 0;
+        for (int32_t axis = 0; axis < network->inputs[i].rank; axis++) {
+            const char *symbol = network->inputs[i].extents[axis]->text;
+            if (!build_is_symbol(symbol) || map_get(&known, symbol, NULL) || used + strlen(symbol) + 3 > sizeof symbols) continue;
+            if (map_set(&known, symbol, 0) < 0) return;
+            used += (size_t)snprintf(symbols + used, sizeof symbols - used, used ? ", %s" : "%s", symbol);
+        }
+    report_add(build->report, FLOW_ERROR_USAGE, nowhere, "no input has an axis '%s' that could be cut into pieces (they have %s)",
+               build->options->stream, used ? symbols : "none");
 }
 
 int stream_inputs(struct build *build) {
@@ -75,7 +77,8 @@ int stream_inputs(struct build *build) {
         build->values[id].clock = 0;
     }
     build->clocks = 1;
-    return any ? 0 : say_no_symbol(build);
+    if (!any) say_no_symbol(build);
+    return 0;
 }
 
 /* ---- Aligning ---- */
