@@ -40,7 +40,7 @@ static int describe_instance(flow_graph *graph, const struct flow_describe_optio
         instance.inputs = inputs, instance.stream = options->stream, instance.first = options->stream != NULL;
         rc = instance_new(from, network, &instance, report, out);
     }
-    memory_free(from, inputs, (network->input_count ? network->input_count : 1) * sizeof *inputs);
+    memory_free(from, inputs, network->input_count * sizeof *inputs);
     memory_free(from, extents, (options->extent_count + 1) * sizeof *extents);
     return rc;
 }

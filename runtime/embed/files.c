@@ -42,7 +42,7 @@ int flow_file_write(flow_runtime *runtime, const char *path, const struct flow_n
     for (size_t i = 0; i < count; i++) write[i] = (struct tensor_write){tensors[i].name, tensors[i].tensor};
     struct tensor_write_options options = {.rate = rate};
     int rc = tensor_file_write(&runtime->from, path, write, count, &options, &report);
-    memory_free(&runtime->from, write, (count ? count : 1) * sizeof *write);
+    memory_free(&runtime->from, write, count * sizeof *write);
     return errors_end(&report, errors, rc);
 }
 

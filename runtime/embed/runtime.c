@@ -112,7 +112,7 @@ int flow_runtime_operators(flow_runtime *runtime, flow_errors **errors, struct f
 }
 
 void flow_runtime_operators_free(flow_runtime *runtime, struct flow_operator_info *list, size_t count) {
-    memory_free(&runtime->from, list, (count ? count : 1) * sizeof *list);
+    memory_free(&runtime->from, list, count * sizeof *list);
 }
 
 int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text) {

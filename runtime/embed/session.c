@@ -87,14 +87,14 @@ static void plan_drop(flow_session *session, struct session_plan *entry) {
 void flow_session_free(flow_session *session) {
     if (!session) return;
     const struct allocator *from = from_of(session);
-    size_t count = session->graph->network->input_count, room = count ? count : 1;
+    size_t count = session->graph->network->input_count;
     for (size_t i = 0; i < session->plan_count; i++) plan_drop(session, session->plans[i]);
     context_free(session->context);
     for (size_t i = 0; session->copies && i < count; i++) memory_free(from, session->copies[i].data, session->copies[i].bytes);
-    memory_free(from, session->inputs, room * sizeof *session->inputs);
-    memory_free(from, session->fed, room * sizeof *session->fed);
-    memory_free(from, session->copies, room * sizeof *session->copies);
-    memory_free(from, session->feedback, room * sizeof *session->feedback);
+    memory_free(from, session->inputs, count * sizeof *session->inputs);
+    memory_free(from, session->fed, count * sizeof *session->fed);
+    memory_free(from, session->copies, count * sizeof *session->copies);
+    memory_free(from, session->feedback, count * sizeof *session->feedback);
     if (session->stream) memory_free(from, session->stream, strlen(session->stream) + 1);
     memory_free(from, session, sizeof *session);
 }
