@@ -104,6 +104,13 @@ void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size
 /* Calls body(work, slot) for every slot, on several threads if there are several slots. */
 void conv_slots(const struct conv_work *work, void (*body)(const struct conv_work *work, int64_t slot));
 
+/* n elements of a row of the result, `step` apart: element q lies between x[q + low] and x[q + high] (indices clamped to the row), `across`
+ * of the way; and `down` of the way from the upper row to the lower. */
+struct conv_blend {
+    int64_t n, step, low, high;
+    double across, down;
+};
+
 struct conv_table {
     /* y[i] = bias + sum over j of w[j] x[offset[j] + i] */
     void (*taps_f32)(float *y, int64_t n, const float *x, const int64_t *offset, const float *w, int64_t count, float bias);
@@ -119,6 +126,8 @@ struct conv_table {
     void (*most_f64)(double *m, const double *x, int64_t step, int64_t n);
     void (*sum_f32)(float *m, const float *x, int64_t step, int64_t n);
     void (*sum_f64)(double *m, const double *x, int64_t step, int64_t n);
+    void (*blend_f32)(float *y, const float *upper, const float *lower, const struct conv_blend *blend);
+    void (*blend_f64)(double *y, const double *upper, const double *lower, const struct conv_blend *blend);
 };
 ISA_DECLARE(struct conv_table, conv_table);
 

@@ -26,16 +26,19 @@ static void row_fill(char *to, const char *row, const struct window *w, int64_t 
     int64_t high = w->in - first <= 0 ? 0 : (w->in - first - 1) / w->stride + 1; /* places [low, high) see elements of the row */
     low = low < begin ? begin : low > end ? end : low;
     high = high < low ? low : high > end ? end : high;
-    if (!row) low = high = end;
+    if (!row || (mode == MODE_ZERO && low == high)) {
+        memset(to, 0, (size_t)((end - begin) * size));
+        return;
+    }
+    if (high > low) gather(to + (low - begin) * size, row + (first + low * w->stride) * size, w->stride, high - low, size);
+    if (mode == MODE_ZERO) {
+        memset(to, 0, (size_t)((low - begin) * size));
+        memset(to + (high - begin) * size, 0, (size_t)((end - high) * size));
+        return;
+    }
     for (int64_t i = begin; i < end; ++i) {
-        if (i == low && high > low) {
-            gather(to + (low - begin) * size, row + (first + low * w->stride) * size, w->stride, high - low, size);
-            i = high - 1;
-            continue;
-        }
-        int64_t source = row ? window_source(first + i * w->stride, w->in, mode) : -1;
-        if (source < 0) memset(to + (i - begin) * size, 0, (size_t)size);
-        else memcpy(to + (i - begin) * size, row + source * size, (size_t)size);
+        if (i == low && high > low) i = high;
+        if (i < end) memcpy(to + (i - begin) * size, row + window_source(first + i * w->stride, w->in, mode) * size, (size_t)size);
     }
 }
 

@@ -71,6 +71,15 @@ static void offsets(const struct direct *d, int64_t *offset) {
             }
 }
 
+/* Padded elements first, first + stride, ... of a line: none of them lies in it. */
+static void padding_fill(char *to, const char *line, int64_t in, int64_t first, int64_t count, int64_t stride, int32_t mode, int64_t size) {
+    if (mode == MODE_ZERO) {
+        if (count > 0) memset(to, 0, (size_t)(count * size));
+        return;
+    }
+    for (int64_t i = 0; i < count; ++i) memcpy(to + i * size, line + window_source(first + i * stride, in, mode) * size, (size_t)size);
+}
+
 /* Elements begin .. begin + count of a padded line, those of like remainder side by side, `plane` apart. */
 static void line_fill(char *to, int64_t plane, const char *line, int64_t in, int64_t begin, int64_t count, int64_t stride, int32_t mode,
                       int64_t size) {
@@ -80,21 +89,13 @@ static void line_fill(char *to, int64_t plane, const char *line, int64_t in, int
         int64_t low = first >= 0 ? 0 : (-first + stride - 1) / stride, high = in - first <= 0 ? 0 : (in - first - 1) / stride + 1;
         low = low > places ? places : low;
         high = high < low ? low : high > places ? places : high;
-        for (int64_t i = 0; i < low; ++i) {
-            int64_t source = window_source(first + i * stride, in, mode);
-            if (source < 0) memset(at + i * size, 0, (size_t)size);
-            else memcpy(at + i * size, line + source * size, (size_t)size);
-        }
+        padding_fill(at, line, in, first, low, stride, mode, size);
         if (stride == 1 && high > low) memcpy(at + low * size, line + (first + low) * size, (size_t)((high - low) * size));
         else if (size == 4)
             for (int64_t i = low; i < high; ++i) memcpy(at + i * 4, line + (first + i * stride) * 4, 4);
         else
             for (int64_t i = low; i < high; ++i) memcpy(at + i * 8, line + (first + i * stride) * 8, 8);
-        for (int64_t i = high; i < places; ++i) {
-            int64_t source = window_source(first + i * stride, in, mode);
-            if (source < 0) memset(at + i * size, 0, (size_t)size);
-            else memcpy(at + i * size, line + source * size, (size_t)size);
-        }
+        padding_fill(at + high * size, line, in, first + high * stride, places - high, stride, mode, size);
     }
 }
 

@@ -4,7 +4,8 @@
 #include "common/extent.h"
 
 enum {
-    CONV_SLOTS = 8,       /* most shares of the work; each has scratch of its own */
+    CONV_SLOTS = 4,       /* most shares of the work; each has scratch of its own */
+    CONV_TILE = 256,      /* places of a tile, at least: its product packs the weights anew */
     CONV_ROWS_MOST = 32,  /* so few places are rows of a product with packed weights */
     CONV_DIRECT_UNITS = 4 /* units of a group, at most, that taps are summed for one by one */
 };
@@ -19,11 +20,12 @@ static enum conv_path path_choose(const struct conv_plan *plan) {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* COLUMNS: tiles of places whose columns fit the second cache. ROWS: samples side by side where each has but one place. */
+/* COLUMNS: tiles of places whose columns fit the second cache, unless that makes them too narrow. ROWS: samples side by side where each has
+ * but one place. */
 static void columns_plan(struct conv_plan *plan) {
     int64_t k = plan->taps, units = plan->units / plan->groups;
     if (plan->path == CONV_COLUMNS) {
-        plan->tile = plan->bare ? plan->places : least(plan->places, most(64, (1 << 16) / k / 16 * 16));
+        plan->tile = plan->bare ? plan->places : least(plan->places, most(CONV_TILE, (1 << 16) / k / 16 * 16));
         plan->tiles = (plan->places + plan->tile - 1) / plan->tile;
         plan->slot = plan->bare ? 0 : k * plan->tile;
     } else {

@@ -26,7 +26,12 @@ static void taps(REAL *y, int64_t n, const REAL *x, const int64_t *offset, const
         taps_block(1, y + i, x + i, offset, w, count, bias);
         return;
     }
+    bool adjacent = count > 0 && offset[count - 1] - offset[0] == count - 1; /* offsets grow */
     for (; i < n; ++i) {
+        if (adjacent) {
+            y[i] = bias + lanes_dot(w, x + offset[0] + i, count);
+            continue;
+        }
         REAL s0 = bias, s1 = 0, s2 = 0, s3 = 0;
         int64_t j = 0;
         for (; j + 4 <= count; j += 4) {
@@ -73,22 +78,29 @@ static void sum(REAL *m, const REAL *x, int64_t step, int64_t n) {
     }
 }
 
-/* Blocks of 1024 in REAL, the blocks in double. */
-static double total(const REAL *x, int64_t n) {
-    double all = 0;
-    for (int64_t begin = 0; begin < n; begin += 1024) {
-        const REAL *at = x + begin;
-        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
-        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < q; ++i) {
-            s0 += at[i];
-            s1 += at[q + i];
-            s2 += at[2 * q + i];
-            s3 += at[3 * q + i];
+static REAL blend_one(const REAL *upper, const REAL *lower, const struct conv_blend *b, int64_t q) {
+    int64_t low = q + b->low < 0 ? 0 : q + b->low, high = q + b->high < b->n ? q + b->high : b->n - 1;
+    REAL across = (REAL)b->across, down = (REAL)b->down;
+    REAL u = upper[low] + (upper[high] - upper[low]) * across, l = lower[low] + (lower[high] - lower[low]) * across;
+    return u + (l - u) * down;
+}
+
+static void blend(REAL *y, const REAL *upper, const REAL *lower, const struct conv_blend *b) {
+    int64_t begin = b->low < 0 ? -b->low : 0, end = b->n - (b->high > 0 ? b->high : 0), step = b->step;
+    const REAL *u0 = upper + b->low, *u1 = upper + b->high, *l0 = lower + b->low, *l1 = lower + b->high;
+    REAL across = (REAL)b->across, down = (REAL)b->down;
+    begin = begin > b->n ? b->n : begin;
+    end = end < begin ? begin : end;
+    for (int64_t q = 0; q < begin; ++q) y[q * step] = blend_one(upper, lower, b, q);
+    if (across == 0 && down == 0) {
+#pragma omp simd
+        for (int64_t q = begin; q < end; ++q) y[q * step] = u0[q];
+    } else {
+#pragma omp simd
+        for (int64_t q = begin; q < end; ++q) {
+            REAL u = u0[q] + (u1[q] - u0[q]) * across, l = l0[q] + (l1[q] - l0[q]) * across;
+            y[q * step] = u + (l - u) * down;
         }
-        for (int64_t i = 4 * q; i < count; ++i) s0 += at[i];
-        all += (double)((s0 + s1) + (s2 + s3));
     }
-    return all;
+    for (int64_t q = end; q < b->n; ++q) y[q * step] = blend_one(upper, lower, b, q);
 }

@@ -4,6 +4,7 @@
 #include "common/extent.h"
 
 #include <math.h>
+#include <string.h>
 
 struct pool_attrs {
     struct flow_ints kernel, stride, padding;
@@ -75,6 +76,8 @@ static int max_infer_2d(struct flow_infer *infer) { return infer_axes(infer, 2, 
 static int avg_infer_1d(struct flow_infer *infer) { return infer_axes(infer, 1, true); }
 static int avg_infer_2d(struct flow_infer *infer) { return infer_axes(infer, 2, true); }
 
+enum { POOL_ROW = 2048 }; /* elements of a row that is kept on the stack */
+
 struct pool_work {
     const struct pool_plan *plan;
     const struct conv_table *table;
@@ -84,24 +87,25 @@ struct pool_work {
     int64_t size;
 };
 
+static void take(const struct pool_work *work, char *y, const char *x, int64_t step, int64_t count) {
+    bool mean = work->plan->mean;
+    if (work->wide)
+        (mean ? work->table->sum_f64 : work->table->most_f64)((double *)(void *)y, (const double *)(const void *)x, step, count);
+    else (mean ? work->table->sum_f32 : work->table->most_f32)((float *)(void *)y, (const float *)(const void *)x, step, count);
+}
+
 /* One row of the input into one row of places, all taps of the width. */
 static void row_take(const struct pool_work *work, char *y, const char *x) {
     const struct window *w = &work->plan->axis[1];
-    bool mean = work->plan->mean;
     for (int64_t l = 0; l < w->kernel; ++l) {
         int64_t first = l - w->before, low = first >= 0 ? 0 : (-first + w->stride - 1) / w->stride;
         int64_t high = first >= w->in ? 0 : (w->in - first - 1) / w->stride + 1;
         high = high > w->out ? w->out : high;
-        if (low >= high) continue;
-        void *to = y + low * work->size;
-        const void *from = x + (first + low * w->stride) * work->size;
-        if (work->wide) (mean ? work->table->sum_f64 : work->table->most_f64)(to, from, w->stride, high - low);
-        else (mean ? work->table->sum_f32 : work->table->most_f32)(to, from, w->stride, high - low);
+        if (low < high) take(work, y + low * work->size, x + (first + low * w->stride) * work->size, w->stride, high - low);
     }
 }
 
-static void row_start(const struct pool_work *work, char *y) {
-    int64_t count = work->plan->axis[1].out;
+static void row_start(const struct pool_work *work, char *y, int64_t count) {
     double value = work->plan->mean ? 0 : -(double)INFINITY;
     for (int64_t i = 0; i < count; ++i)
         if (work->wide) ((double *)y)[i] = value;
@@ -119,13 +123,19 @@ static void row_end(const struct pool_work *work, char *y) {
 static void body(void *context, int64_t begin, int64_t end) {
     const struct pool_work *work = context;
     const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
+    _Alignas(64) char row[POOL_ROW * sizeof(double)];
     for (int64_t c = begin; c < end; ++c)
         for (int64_t i = 0; i < h->out; ++i) {
             char *y = work->y + (c * h->out + i) * w->out * work->size;
-            row_start(work, y);
-            for (int64_t k = 0; k < h->kernel; ++k) {
-                int64_t at = i * h->stride + k - h->before;
-                if (at >= 0 && at < h->in) row_take(work, y, work->x + (c * h->in + at) * w->in * work->size);
+            int64_t top = i * h->stride - h->before, low = top < 0 ? 0 : top, high = top + h->kernel < h->in ? top + h->kernel : h->in;
+            const char *x = work->x + (c * h->in + low) * w->in * work->size;
+            row_start(work, y, w->out);
+            if (high - low > 1 && w->in <= POOL_ROW) { /* rows first, all their elements adjacent; then along the width once */
+                memcpy(row, x, (size_t)(w->in * work->size));
+                for (int64_t k = low + 1; k < high; ++k) take(work, row, x + (k - low) * w->in * work->size, 1, w->in);
+                row_take(work, y, (const char *)row);
+            } else {
+                for (int64_t k = low; k < high; ++k) row_take(work, y, x + (k - low) * w->in * work->size);
             }
             if (work->plan->mean) row_end(work, y);
         }

@@ -3,6 +3,8 @@
 #include "conv/conv.h"
 #include "common/extent.h"
 
+#include <string.h>
+
 /* ---- global_avg_pool ---- */
 
 static const struct flow_port global_inputs[] = {{"x", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, 0}};
@@ -111,12 +113,12 @@ static struct between between_of(int64_t i, int64_t factor, int64_t in, bool lin
     return (struct between){low < 0 ? 0 : low, high < in ? high : in - 1, off < 0 ? off + 1 : off};
 }
 
-static double value_at(const void *x, bool wide, int64_t i) { return wide ? ((const double *)x)[i] : (double)((const float *)x)[i]; }
-
+/* Rows of the result. */
 static void upsample_body(void *context, int64_t begin, int64_t end) {
     const struct flow_call *call = context;
     const struct upsample_attrs *attrs = call->attrs;
     const struct upsample_plan *plan = call->priv;
+    const struct conv_table *table = ISA_PICK(conv_table, call->host->isa);
     bool wide = call->in[0].dtype == FLOW_F64, linear = attrs->mode == UPSAMPLE_LINEAR;
     int64_t width = plan->w * plan->factor_w, height = plan->h * plan->factor_h, size = wide ? 8 : 4;
     for (int64_t row = begin; row < end; ++row) {
@@ -124,21 +126,22 @@ static void upsample_body(void *context, int64_t begin, int64_t end) {
         const char *x = (const char *)call->in[0].data + row / height * plan->h * plan->w * size;
         const char *upper = x + v.low * plan->w * size, *lower = x + v.high * plan->w * size;
         char *y = (char *)call->out[0].data + row * width * size;
-        for (int64_t phase = 0; phase < plan->factor_w; ++phase)
-            for (int64_t q = 0; q < plan->w; ++q) {
-                int64_t j = q * plan->factor_w + phase;
-                double value;
-                if (linear) {
-                    struct between u = between_of(j, plan->factor_w, plan->w, true);
-                    double a = value_at(upper, wide, u.low) * (1 - u.share) + value_at(upper, wide, u.high) * u.share;
-                    double b = value_at(lower, wide, u.low) * (1 - u.share) + value_at(lower, wide, u.high) * u.share;
-                    value = a * (1 - v.share) + b * v.share;
-                } else {
-                    value = value_at(upper, wide, q);
-                }
-                if (wide) ((double *)y)[j] = value;
-                else ((float *)y)[j] = (float)value;
-            }
+        if (!linear && row > begin && row % plan->factor_h != 0) { /* the row above once more */
+            memcpy(y, y - width * size, (size_t)(width * size));
+            continue;
+        }
+        for (int64_t phase = 0; phase < plan->factor_w; ++phase) {
+            /* Element q of the phase lies between q + step and q + step + 1, the same way for all q; those at the ends are clamped. */
+            struct between u = between_of(plan->factor_w + phase, plan->factor_w, 3, linear);
+            struct conv_blend blend = {
+                .n = plan->w, .step = plan->factor_w, .low = u.low - 1, .high = u.high - 1, .across = u.share, .down = v.share};
+            if (wide)
+                table->blend_f64((double *)(void *)y + phase, (const double *)(const void *)upper, (const double *)(const void *)lower,
+                                 &blend);
+            else
+                table->blend_f32((float *)(void *)y + phase, (const float *)(const void *)upper, (const float *)(const void *)lower,
+                                 &blend);
+        }
     }
 }
 

@@ -23,14 +23,18 @@ static const struct flow_port accuracy_inputs[] = {
 static const struct flow_port outputs[] = {{"y", "a scalar; reduction none: a loss for each row", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port accuracy_outputs[] = {{"y", "a scalar", NULL, FLOW_TYPES_FLOAT, FLOW_NO_GRAD}};
 
-#define ATTR_IGNORE FLOW_ATTR(struct class_attrs, ignore, "rows of this target do not count", "-100", FLOW_NO_MIN, FLOW_NO_MAX)
+struct accuracy_attrs {
+    int64_t ignore;
+};
+
+#define ATTR_IGNORE(type) FLOW_ATTR(type, ignore, "rows of this target do not count", "-100", FLOW_NO_MIN, FLOW_NO_MAX)
 static const struct flow_attr attributes[] = {
     FLOW_ATTR_CHOICES(struct class_attrs, reduction, "over all rows that count", "mean", REDUCTION_WORDS),
-    ATTR_IGNORE,
+    ATTR_IGNORE(struct class_attrs),
     FLOW_ATTR(struct class_attrs, smoothing, "share of the target's probability that all classes get alike", "0", 0, 1),
     FLOW_ATTR(struct class_attrs, weight, "of each class; the mean is then a weighted one", FLOW_ABSENT, 0, FLOW_NO_MAX),
 };
-static const struct flow_attr accuracy_attributes[] = {ATTR_IGNORE};
+static const struct flow_attr accuracy_attributes[] = {ATTR_IGNORE(struct accuracy_attrs)};
 
 /* Workspace: for each row its loss, and what it counts. */
 static int infer(struct flow_infer *infer) {
@@ -112,20 +116,40 @@ static int forward(const struct flow_call *call) {
 
 /* ---- accuracy ---- */
 
-static int accuracy_infer(struct flow_infer *infer) { return loss_output(infer, REDUCTION_MEAN, 1); }
+/* Workspace: for each piece of rows how many count, how many are right. */
+enum { ACCURACY_PIECE = 256 };
 
-static int accuracy_forward(const struct flow_call *call) {
-    const struct class_attrs *attrs = call->attrs;
+static int accuracy_infer(struct flow_infer *infer) {
+    const struct flow_tensor *x = &infer->in[0];
+    int64_t rows = shape_span(x, 0, x->rank - 1);
+    infer->workspace = (rows / ACCURACY_PIECE + 1) * 2 * (int64_t)sizeof(int64_t);
+    return loss_output(infer, REDUCTION_MEAN, 1);
+}
+
+static void accuracy_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct accuracy_attrs *attrs = call->attrs;
+    const struct loss_table *table = ISA_PICK(loss_table, call->host->isa);
     const struct flow_tensor *x = &call->in[0];
     const int64_t *target = call->in[1].data;
-    int64_t rows = shape_count(&call->in[1]), classes = x->shape[x->rank - 1], counted = 0, right = 0;
-    for (int64_t row = 0; row < rows; ++row) {
+    int64_t classes = x->shape[x->rank - 1], counted = 0, right = 0, *found = (int64_t *)call->workspace + begin / ACCURACY_PIECE * 2;
+    for (int64_t row = begin; row < end; ++row) {
         if (target[row] == attrs->ignore) continue;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; ++c)
-            if (value_at(x, row * classes + c) > value_at(x, row * classes + best)) best = c;
         ++counted;
-        right += classes > 0 && best == target[row];
+        if (classes > 0)
+            right += target[row] == (x->dtype == FLOW_F64 ? table->argmax_f64((const double *)x->data + row * classes, classes)
+                                                          : table->argmax_f32((const float *)x->data + row * classes, classes));
+    }
+    found[0] = counted, found[1] = right;
+}
+
+static int accuracy_forward(const struct flow_call *call) {
+    int64_t rows = shape_count(&call->in[1]), counted = 0, right = 0;
+    struct flow_call copy = *call;
+    call->host->parallel_for(call, rows, ACCURACY_PIECE, accuracy_body, &copy);
+    for (int64_t i = 0; i < (rows + ACCURACY_PIECE - 1) / ACCURACY_PIECE; ++i) {
+        counted += ((const int64_t *)call->workspace)[2 * i];
+        right += ((const int64_t *)call->workspace)[2 * i + 1];
     }
     loss_write(&call->out[0], counted > 0 ? (double)right / (double)counted : 0);
     return FLOW_OK;
@@ -160,6 +184,6 @@ const struct flow_operator loss_accuracy = {
     .outputs = FLOW_TABLE(accuracy_outputs),
     .attrs = FLOW_TABLE(accuracy_attributes),
     .kernels = FLOW_TABLE(accuracy_kernels),
-    .attrs_size = sizeof(struct class_attrs),
+    .attrs_size = sizeof(struct accuracy_attrs),
     .infer = accuracy_infer,
 };

@@ -19,6 +19,9 @@ struct loss_table {
     /* log of the sum of exponentials */
     double (*log_sum_f32)(const float *x, int64_t n);
     double (*log_sum_f64)(const double *x, int64_t n);
+    /* the first of the largest */
+    int64_t (*argmax_f32)(const float *x, int64_t n);
+    int64_t (*argmax_f64)(const double *x, int64_t n);
     /* products[0 .. 2]: a b, a a, b b */
     void (*products_f32)(const float *a, int64_t a_step, const float *b, int64_t b_step, int64_t n, double products[3]);
     void (*products_f64)(const double *a, int64_t a_step, const double *b, int64_t b_step, int64_t n, double products[3]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Losses element by element, and what losses of rows need. */
 #include "loss/loss.h"
+#include "common/lanes_simd.h"
 #include "common/math_simd.h"
 
 /* The kind is a constant of each call: inlining makes a loop of its own of each. */
@@ -17,6 +18,10 @@
 #define each_kind each_kind_f32
 #define sum sum_f32
 #define each each_f32
+#define lanes_sum lanes_sum_f32
+#define lanes_max lanes_max_f32
+#define lanes_dot lanes_dot_f32
+#define argmax argmax_f32
 #define log_sum log_sum_f32
 #define products products_f32
 #include "loss/loss_tmpl.h"
@@ -31,6 +36,10 @@
 #undef each_kind
 #undef sum
 #undef each
+#undef lanes_sum
+#undef lanes_max
+#undef lanes_dot
+#undef argmax
 #undef log_sum
 #undef products
 
@@ -45,6 +54,10 @@
 #define each_kind each_kind_f64
 #define sum sum_f64
 #define each each_f64
+#define lanes_sum lanes_sum_f64
+#define lanes_max lanes_max_f64
+#define lanes_dot lanes_dot_f64
+#define argmax argmax_f64
 #define log_sum log_sum_f64
 #define products products_f64
 #include "loss/loss_tmpl.h"
@@ -59,6 +72,10 @@
 #undef each_kind
 #undef sum
 #undef each
+#undef lanes_sum
+#undef lanes_max
+#undef lanes_dot
+#undef argmax
 #undef log_sum
 #undef products
 
@@ -69,7 +86,9 @@ const struct loss_table ISA(loss_table) = {
     .each_f32 = each_f32,
     .each_f64 = each_f64,
     .log_sum_f32 = log_sum_f32,
+    .argmax_f32 = argmax_f32,
     .log_sum_f64 = log_sum_f64,
+    .argmax_f64 = argmax_f64,
     .products_f32 = products_f32,
     .products_f64 = products_f64,
 };

@@ -15,12 +15,13 @@ ALWAYS_INLINE REAL term(enum loss_kind kind, REAL x, REAL t, REAL delta) {
 
 ALWAYS_INLINE double sum_kind(enum loss_kind kind, const REAL *x, const REAL *t, int64_t n, REAL delta) {
     double all = 0;
+    REAL terms[1024];
     for (int64_t begin = 0; begin < n; begin += 1024) {
-        int64_t end = n - begin < 1024 ? n : begin + 1024;
-        REAL part = 0;
-#pragma omp simd reduction(+ : part)
-        for (int64_t i = begin; i < end; ++i) part += term(kind, x[i], t[i], delta);
-        all += (double)part;
+        int64_t count = n - begin < 1024 ? n - begin : 1024;
+        const REAL *xi = x + begin, *ti = t + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) terms[i] = term(kind, xi[i], ti[i], delta);
+        all += (double)lanes_sum(terms, count);
     }
     return all;
 }
@@ -51,29 +52,34 @@ static void each(enum loss_kind kind, REAL *y, const REAL *x, const REAL *t, int
 }
 
 static double log_sum(const REAL *x, int64_t n) {
-    REAL m = -(REAL)INFINITY;
+    REAL terms[1024], m = lanes_max(x, n), centre = m == -(REAL)INFINITY ? 0 : m;
     double all = 0;
-#pragma omp simd reduction(max : m)
-    for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
-    REAL centre = m == -(REAL)INFINITY ? 0 : m;
     for (int64_t begin = 0; begin < n; begin += 1024) {
-        int64_t end = n - begin < 1024 ? n : begin + 1024;
-        REAL part = 0;
-#pragma omp simd reduction(+ : part)
-        for (int64_t i = begin; i < end; ++i) part += exp_negative_of(x[i] - centre);
-        all += (double)part;
+        int64_t count = n - begin < 1024 ? n - begin : 1024;
+        const REAL *at = x + begin;
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) terms[i] = exp_negative_of(at[i] - centre);
+        all += (double)lanes_sum(terms, count);
     }
     return (double)centre + log(all);
+}
+
+/* The first of the largest. */
+static int64_t argmax(const REAL *x, int64_t n) {
+    REAL m = lanes_max(x, n);
+    int64_t i = 0;
+    while (i < n && x[i] != m) ++i;
+    return i < n ? i : 0;
 }
 
 static void products(const REAL *a, int64_t a_step, const REAL *b, int64_t b_step, int64_t n, double out[3]) {
     double ab = 0, aa = 0, bb = 0;
     if (a_step == 1 && b_step == 1) {
-#pragma omp simd reduction(+ : ab, aa, bb)
-        for (int64_t i = 0; i < n; ++i) {
-            ab += (double)a[i] * (double)b[i];
-            aa += (double)a[i] * (double)a[i];
-            bb += (double)b[i] * (double)b[i];
+        for (int64_t i = 0; i < n; i += 1024) {
+            int64_t count = n - i < 1024 ? n - i : 1024;
+            ab += (double)lanes_dot(a + i, b + i, count);
+            aa += (double)lanes_dot(a + i, a + i, count);
+            bb += (double)lanes_dot(b + i, b + i, count);
         }
     } else {
         for (int64_t i = 0; i < n; ++i) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Means, deviations and scales of rows and columns. */
 #include "norm/norm.h"
+#include "common/lanes_simd.h"
 
 #include <math.h>
 
 #define REAL float
-#define sum_of sum_of_f32
+#define lanes_squares lanes_squares_f32
+#define lanes_total lanes_total_f32
 #define squares_of squares_of_f32
 #define moments moments_f32
 #define affine affine_f32
@@ -17,7 +19,8 @@
 #define moment_columns moment_columns_f32
 #include "norm/norm_tmpl.h"
 #undef REAL
-#undef sum_of
+#undef lanes_squares
+#undef lanes_total
 #undef squares_of
 #undef moments
 #undef affine
@@ -29,7 +32,8 @@
 #undef moment_columns
 
 #define REAL double
-#define sum_of sum_of_f64
+#define lanes_squares lanes_squares_f64
+#define lanes_total lanes_total_f64
 #define squares_of squares_of_f64
 #define moments moments_f64
 #define affine affine_f64
@@ -41,7 +45,8 @@
 #define moment_columns moment_columns_f64
 #include "norm/norm_tmpl.h"
 #undef REAL
-#undef sum_of
+#undef lanes_squares
+#undef lanes_total
 #undef squares_of
 #undef moments
 #undef affine

@@ -2,49 +2,16 @@
 /* The loops of norm_simd.c for one element type: REAL, and the names of what stands here. Sums are taken in blocks of 1024 elements in
  * REAL, the blocks in double. */
 
-static double sum_of(const REAL *x, int64_t n) {
-    double sum = 0;
-    for (int64_t begin = 0; begin < n; begin += 1024) {
-        const REAL *at = x + begin;
-        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
-        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < q; ++i) {
-            s0 += at[i];
-            s1 += at[q + i];
-            s2 += at[2 * q + i];
-            s3 += at[3 * q + i];
-        }
-        for (int64_t i = 4 * q; i < count; ++i) s0 += at[i];
-        sum += (double)((s0 + s1) + (s2 + s3));
-    }
-    return sum;
-}
-
 /* sum of (x - mean)^2 */
 static double squares_of(const REAL *x, int64_t n, REAL mean) {
     double sum = 0;
-    for (int64_t begin = 0; begin < n; begin += 1024) {
-        const REAL *at = x + begin;
-        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
-        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < q; ++i) {
-            REAL d0 = at[i] - mean, d1 = at[q + i] - mean, d2 = at[2 * q + i] - mean, d3 = at[3 * q + i] - mean;
-            s0 += d0 * d0;
-            s1 += d1 * d1;
-            s2 += d2 * d2;
-            s3 += d3 * d3;
-        }
-        for (int64_t i = 4 * q; i < count; ++i) s0 += (at[i] - mean) * (at[i] - mean);
-        sum += (double)((s0 + s1) + (s2 + s3));
-    }
+    for (int64_t i = 0; i < n; i += 1024) sum += (double)lanes_squares(x + i, n - i < 1024 ? n - i : 1024, mean);
     return sum;
 }
 
 /* Two passes. The squares are taken around the rounded mean; what rounding moved is taken out again. */
 static void moments(const REAL *x, int64_t n, double *mean, double *squares) {
-    double exact = sum_of(x, n) / (double)n, off = exact - (double)(REAL)exact;
+    double exact = lanes_total(x, n) / (double)n, off = exact - (double)(REAL)exact;
     *mean = exact;
     double around = squares_of(x, n, (REAL)exact) - (double)n * off * off;
     *squares = around > 0 ? around : around != around ? around : 0;

@@ -182,6 +182,18 @@ static uint32_t letter_longest(const struct contraction *con, letters set) {
     return best;
 }
 
+/* The letter of a set whose next element is nearest in memory. */
+static uint32_t letter_nearest(const struct contraction *con, letters set, const struct view *const views[3]) {
+    uint32_t best = EINSUM_LETTERS;
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < con->plan->letters; ++i) {
+        int64_t step = 0;
+        for (int v = 0; v < 3; ++v) step += views[v]->stride[i] < 0 ? -views[v]->stride[i] : views[v]->stride[i];
+        if (letter_in(set, i) && step < least) best = i, least = step;
+    }
+    return best;
+}
+
 /* The letter to make vectors of: adjacent in memory wherever it is; one of the result's if that is long enough, to spare the sums
  * across a vector. */
 static uint32_t letter_vector(const struct contraction *con, letters live, const struct view *const views[3]) {
@@ -226,7 +238,7 @@ static void contract_loops(struct contraction *con, letters live, const struct v
     struct product_loop *loop = &work.loop;
     uint32_t v = letter_vector(con, live, work.views);
     if (v < EINSUM_LETTERS) live &= ~letter_bit(v);
-    uint32_t k = letter_longest(con, live & ~c->set), o = letter_longest(con, live & c->set);
+    uint32_t k = letter_nearest(con, live & ~c->set, work.views), o = letter_nearest(con, live & c->set, work.views);
     *loop = (struct product_loop){.rows = 1, .depth = 1, .width = 1};
     if (v < EINSUM_LETTERS) {
         loop->width = con->extent[v];

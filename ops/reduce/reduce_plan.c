@@ -81,6 +81,8 @@ int reduce_infer(struct flow_infer *infer, enum reduce_op op) {
     return FLOW_OK;
 }
 
+enum { REDUCE_SHORT = 16 };
+
 struct reduce_work {
     const struct reduce_plan *plan;
     const struct reduce_table *table;
@@ -101,6 +103,31 @@ static void reduce_at(const struct reduce_work *work, const struct reduce_walk *
         else work->table->first_f64(y, x, walk, width, &work->option);
     } else {
         reduce_integer(y, x, work->dtype, work->plan, walk, width);
+    }
+}
+
+/* Results of short runs: `count` <= REDUCE_TILE of them are turned into columns first. */
+static void short_runs(const struct reduce_work *work, int64_t begin, int64_t count) {
+    const struct reduce_plan *plan = work->plan;
+    _Alignas(64) char columns[REDUCE_SHORT * REDUCE_TILE * sizeof(double)];
+    int64_t run = plan->walk.run;
+    for (int64_t i = 0; i < run; ++i)
+        for (int64_t j = 0; j < count; ++j)
+            if (work->dtype == FLOW_F64)
+                ((double *)(void *)columns)[i * REDUCE_TILE + j] = ((const double *)(const void *)work->x)[(begin + j) * run + i];
+            else ((float *)(void *)columns)[i * REDUCE_TILE + j] = ((const float *)(const void *)work->x)[(begin + j) * run + i];
+    struct reduce_walk walk = {.segments = run, .run = count, .rank = 1, .extent = {run}, .stride = {REDUCE_TILE}};
+    if (work->dtype == FLOW_F64)
+        work->table->first_f64((double *)(void *)work->y + begin, (const double *)(const void *)columns, &walk, count, &work->option);
+    else work->table->first_f32((float *)(void *)work->y + begin, (const float *)(const void *)columns, &walk, count, &work->option);
+}
+
+/* Units: tiles of REDUCE_TILE results. */
+static void short_body(void *context, int64_t begin, int64_t end) {
+    const struct reduce_work *work = context;
+    for (int64_t unit = begin; unit < end; ++unit) {
+        int64_t start = unit * REDUCE_TILE, left = work->plan->kept - start;
+        short_runs(work, start, left < REDUCE_TILE ? left : REDUCE_TILE);
     }
 }
 
@@ -137,6 +164,12 @@ int reduce_forward(const struct flow_call *call) {
         .tiles = plan->last ? 1 : (plan->walk.run + REDUCE_TILE - 1) / REDUCE_TILE,
     };
     if (shape_count(&call->out[0]) == 0) return FLOW_OK;
+    bool real = work.dtype == FLOW_F32 || work.dtype == FLOW_F64;
+    if (plan->last && real && plan->walk.segments == 1 && plan->walk.run <= REDUCE_SHORT && plan->kept_rank == 1) {
+        int64_t tiles = (plan->kept + REDUCE_TILE - 1) / REDUCE_TILE;
+        call->host->parallel_for(call, tiles, extent_grain(REDUCE_TILE * plan->walk.run, 1 << 15), short_body, &work);
+        return FLOW_OK;
+    }
     int64_t each = plan->walk.segments * (plan->last ? plan->walk.run : REDUCE_TILE);
     call->host->parallel_for(call, plan->kept * work.tiles, extent_grain(each, 1 << 17), body, &work);
     return FLOW_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sums, extremes and products over axes. */
 #include "reduce/reduce.h"
+#include "common/lanes_simd.h"
 #include "common/math_simd.h"
 
 #include <math.h>
@@ -18,6 +19,12 @@ enum largest_op { LARGEST, LARGEST_NEGATED, LARGEST_MAGNITUDE };
 #define exp_of exp_negative_f32
 #define max_of max_f32
 #define term term_f32
+#define lanes_total lanes_total_f32
+#define lanes_squares lanes_squares_f32
+#define lanes_sum lanes_sum_f32
+#define lanes_max lanes_max_f32
+#define lanes_odd lanes_odd_f32
+#define largest_run largest_run_f32
 #define sum_run sum_run_f32
 #define sum_of sum_of_f32
 #define largest_of largest_of_f32
@@ -41,6 +48,12 @@ enum largest_op { LARGEST, LARGEST_NEGATED, LARGEST_MAGNITUDE };
 #undef exp_of
 #undef max_of
 #undef term
+#undef lanes_total
+#undef lanes_squares
+#undef lanes_sum
+#undef lanes_max
+#undef lanes_odd
+#undef largest_run
 #undef sum_run
 #undef sum_of
 #undef largest_of
@@ -64,6 +77,12 @@ enum largest_op { LARGEST, LARGEST_NEGATED, LARGEST_MAGNITUDE };
 #define exp_of exp_negative_f64
 #define max_of max_f64
 #define term term_f64
+#define lanes_total lanes_total_f64
+#define lanes_squares lanes_squares_f64
+#define lanes_sum lanes_sum_f64
+#define lanes_max lanes_max_f64
+#define lanes_odd lanes_odd_f64
+#define largest_run largest_run_f64
 #define sum_run sum_run_f64
 #define sum_of sum_of_f64
 #define largest_of largest_of_f64

@@ -2,8 +2,8 @@
 /* The loops of reduce_simd.c for one element type. The including file defines REAL, the elementary functions exp_of, log_of, max_of,
  * root_of, and the names of what stands here.
  *
- * Sums: blocks of 1024 elements are summed in REAL in the lanes of four vectors, the blocks in double: the error does not grow with the
- * length, and the order depends on the shape alone. */
+ * Sums: blocks of 1024 elements are summed in REAL, the blocks in double: the error does not grow with the length, and the order depends
+ * on the shape alone. */
 
 /* What is summed: `c` is a centre or a divisor. `op` is a constant wherever this is called. */
 ALWAYS_INLINE REAL term(enum term_op op, REAL x, REAL c) {
@@ -18,20 +18,19 @@ ALWAYS_INLINE REAL term(enum term_op op, REAL x, REAL c) {
 }
 
 ALWAYS_INLINE double sum_run(enum term_op op, const REAL *x, int64_t n, REAL c) {
+    if (op == TERM_SELF) return lanes_total(x, n);
     double sum = 0;
+    REAL terms[1024];
     for (int64_t begin = 0; begin < n; begin += 1024) {
         const REAL *at = x + begin;
-        int64_t count = n - begin < 1024 ? n - begin : 1024, q = count / 4;
-        REAL s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < q; ++i) {
-            s0 += term(op, at[i], c);
-            s1 += term(op, at[q + i], c);
-            s2 += term(op, at[2 * q + i], c);
-            s3 += term(op, at[3 * q + i], c);
+        int64_t count = n - begin < 1024 ? n - begin : 1024;
+        if (op == TERM_SQUARE || op == TERM_DEVIATION) {
+            sum += (double)lanes_squares(at, count, op == TERM_SQUARE ? 0 : c);
+            continue;
         }
-        for (int64_t i = 4 * q; i < count; ++i) s0 += term(op, at[i], c);
-        sum += (double)((s0 + s1) + (s2 + s3));
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) terms[i] = term(op, at[i], c);
+        sum += (double)lanes_sum(terms, count);
     }
     return sum;
 }
@@ -43,19 +42,29 @@ ALWAYS_INLINE double sum_of(enum term_op op, const REAL *x, const struct reduce_
 }
 
 /* The largest, NaN if there is one; of magnitudes or, for the smallest, of the negated. */
+ALWAYS_INLINE REAL largest_run(enum largest_op op, const REAL *x, int64_t n) {
+    REAL terms[1024], largest = op == LARGEST_MAGNITUDE ? 0 : -(REAL)INFINITY;
+    if (lanes_odd(x, n)) return (REAL)NAN;
+    for (int64_t begin = 0; begin < n; begin += 1024) {
+        int64_t count = n - begin < 1024 ? n - begin : 1024;
+        const REAL *at = x + begin;
+        if (op != LARGEST) {
+#pragma omp simd
+            for (int64_t i = 0; i < count; ++i) terms[i] = op == LARGEST_MAGNITUDE ? magnitude_of(at[i]) : -at[i];
+            at = terms;
+        }
+        REAL m = lanes_max(at, count);
+        largest = m > largest ? m : largest;
+    }
+    return largest;
+}
+
 ALWAYS_INLINE REAL largest_of(enum largest_op op, const REAL *x, const struct reduce_walk *walk) {
     REAL largest = op == LARGEST_MAGNITUDE ? 0 : -(REAL)INFINITY;
     for (int64_t s = 0; s < walk->segments; ++s) {
-        const REAL *at = x + reduce_segment(walk, s);
-        REAL odd = 0, m = largest; /* odd: NaN once a NaN was seen */
-#pragma omp simd reduction(max : m) reduction(+ : odd)
-        for (int64_t i = 0; i < walk->run; ++i) {
-            REAL v = op == LARGEST_MAGNITUDE ? magnitude_of(at[i]) : op == LARGEST_NEGATED ? -at[i] : at[i];
-            m = v > m ? v : m;
-            odd += v != v ? v : 0;
-        }
-        largest = odd != odd ? odd : m;
-        if (odd != odd) return odd;
+        REAL m = largest_run(op, x + reduce_segment(walk, s), walk->run);
+        if (m != m) return m;
+        largest = m > largest ? m : largest;
     }
     return largest;
 }

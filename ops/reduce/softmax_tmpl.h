@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* softmax and log_softmax for one element type: REAL, exp_of (of x <= 0), max_of, and the names rows, columns. */
+/* softmax and log_softmax for one element type: REAL, exp_of (of x <= 0), max_of, and the names rows,
+ * columns. */
 
 /* Adjacent elements. x and y may be the same. */
 static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, bool log_) {
+    REAL terms[1024];
     for (int64_t r = 0; r < count; ++r, x += n, y += n) {
-        REAL m = -(REAL)INFINITY;
+        REAL m = lanes_max(x, n), centre = m == -(REAL)INFINITY ? 0 : m; /* a row of -inf: all exponentials are 0 */
         double sum = 0;
-#pragma omp simd reduction(max : m)
-        for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
-        REAL centre = m == -(REAL)INFINITY ? 0 : m; /* a row of -inf: all exponentials are 0 */
         for (int64_t begin = 0; begin < n; begin += 1024) {
-            int64_t end = n - begin < 1024 ? n : begin + 1024;
-            REAL part = 0;
-            if (log_) {
-#pragma omp simd reduction(+ : part)
-                for (int64_t i = begin; i < end; ++i) part += exp_of(x[i] - centre);
-            } else {
-#pragma omp simd reduction(+ : part)
-                for (int64_t i = begin; i < end; ++i) part += y[i] = exp_of(x[i] - centre);
-            }
-            sum += (double)part;
+            int64_t block = n - begin < 1024 ? n - begin : 1024;
+            const REAL *from = x + begin;
+            REAL *to = log_ ? terms : y + begin;
+#pragma omp simd
+            for (int64_t i = 0; i < block; ++i) to[i] = exp_of(from[i] - centre);
+            sum += (double)lanes_sum(to, block);
         }
         if (log_) {
             REAL shift = sum == 0 ? 0 : (REAL)log(sum);
