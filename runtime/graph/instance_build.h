@@ -153,6 +153,16 @@ int32_t build_type(const struct build *build, uint32_t types, int32_t node_type,
 /* An error about the node that is asked; only its first one is kept. */
 int build_fail(struct build_asking *asking, int code, struct position at, const char *format, ...) printf_like(4, 5);
 
+/* instance_output.c */
+const struct flow_port *build_output_row(const struct flow_operator *op, uint32_t output); /* NULL: the table has none */
+void build_output_check(struct build_asking *asking, uint32_t output);
+int must_use build_output_values(struct build_asking *asking, struct instance_node *node, int32_t index);
+int must_use build_output_value(struct build *build, struct instance_node *node, int32_t index, const struct flow_tensor *type,
+                                uint32_t port, const char *name, int32_t *value);
+void build_view(struct build *build, int32_t value, int32_t of, int64_t offset); /* elements from the first of `of` */
+/* The type that kernels are chosen by. */
+int32_t build_kernel_type(const struct flow_infer *infer, int32_t otherwise);
+
 /* instance_param.c */
 int must_use build_param_rows(struct build_asking *asking);
 int build_param_declare(struct flow_infer *infer, const char *name, int32_t dtype, int32_t rank, const int64_t *shape, const char *init,
