@@ -18,18 +18,22 @@ int context_new(const struct allocator *from, struct model *model, struct contex
     return 0;
 }
 
-static void buffer_free(struct context *context, struct buffer *buffer) {
-    if (buffer->data) context->device->api->memory_free(context->device, buffer->data, buffer->bytes);
+void context_room_free(struct context *context, struct buffer *buffer) {
+    if (buffer->data)
+        context->device->api->memory_free(context->device, (char *)buffer->data - CHECKED_GUARD, buffer->bytes + 2 * CHECKED_GUARD);
     *buffer = (struct buffer){0};
 }
 
 int context_room(struct context *context, struct buffer *buffer, int64_t bytes) {
     if (buffer->bytes >= bytes && (buffer->data || bytes == 0)) return 0;
     void *data;
-    int code = context->device->api->memory_new(context->device, bytes, &data);
+    int code = context->device->api->memory_new(context->device, bytes + 2 * CHECKED_GUARD, &data);
     if (code < 0) return code;
-    buffer_free(context, buffer);
-    *buffer = (struct buffer){data, bytes};
+    context_room_free(context, buffer);
+    *buffer = (struct buffer){(char *)data + CHECKED_GUARD, bytes};
+#ifdef FLOW_CHECKED
+    checked_buffer(buffer->data, bytes);
+#endif
     return 0;
 }
 
@@ -41,12 +45,12 @@ void context_free(struct context *context) {
         context->bindings = binding->next;
         binding_free(binding);
     }
-    buffer_free(context, &context->arena);
-    for (size_t o = 0; o < context->output_count; o++) buffer_free(context, &context->outputs[o]);
-    for (size_t i = 0; i < context->stage_count; i++) buffer_free(context, &context->stages[i]);
+    context_room_free(context, &context->arena);
+    for (size_t o = 0; o < context->output_count; o++) context_room_free(context, &context->outputs[o]);
+    for (size_t i = 0; i < context->stage_count; i++) context_room_free(context, &context->stages[i]);
     for (size_t s = 0; s < context->state_count; s++)
-        buffer_free(context, &context->states[s].buffers[0]), buffer_free(context, &context->states[s].buffers[1]);
-    for (size_t f = 0; f < context->feed_count; f++) buffer_free(context, &context->feeds[f].buffer);
+        context_room_free(context, &context->states[s].buffers[0]), context_room_free(context, &context->states[s].buffers[1]);
+    for (size_t f = 0; f < context->feed_count; f++) context_room_free(context, &context->feeds[f].buffer);
     for (size_t s = 0; s < context->stream_count; s++)
         if (context->streams[s]) context->device->api->stream_free(context->streams[s]);
     for (size_t e = 0; e < context->event_count; e++)

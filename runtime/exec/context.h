@@ -135,8 +135,30 @@ struct context {
     size_t times_count;
 };
 
-/* context.c */
+/* context.c: a buffer at least so large; its contents are lost when it grows. */
 int must_use context_room(struct context *context, struct buffer *buffer, int64_t bytes);
+void context_room_free(struct context *context, struct buffer *buffer);
+
+/* checked.c */
+#ifdef FLOW_CHECKED
+enum { CHECKED_GUARD = 64 };
+void checked_before(struct binding *binding, const struct record *record);
+int checked_after(struct binding *binding, struct record *record);
+void checked_buffer(void *data, int64_t bytes);
+#else
+enum { CHECKED_GUARD = 0 };
+#endif
+
+/* Makes one call. */
+static inline int record_run(struct record *record) {
+#ifdef FLOW_CHECKED
+    checked_before(record->binding, record);
+    int code = record->run(&record->call);
+    return code < 0 ? code : checked_after(record->binding, record);
+#else
+    return record->run(&record->call);
+#endif
+}
 
 /* bind.c */
 int must_use binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out);

@@ -118,8 +118,32 @@ static int64_t elements(const struct flow_tensor *t) {
     return count;
 }
 
+/* A large copy is spread over the threads along its outermost axis, in parts of about this many bytes: a wake-up costs as much as 1 MB. */
+enum { COPY_PART = 1 << 20 };
+
+struct copy_work {
+    const struct nest *nest;
+    char *to;
+    const char *from;
+    int64_t size;
+};
+
+static void copy_part(void *context, int64_t begin, int64_t end) {
+    const struct copy_work *work = context;
+    struct nest part = *work->nest;
+    part.count[0] = end - begin;
+    copy_nest(work->to + begin * part.to[0] * work->size, work->from + begin * part.from[0] * work->size, &part, work->size);
+}
+
 int exec_copy(const struct flow_call *call) {
-    copy_strided(&call->out[0], &call->in[0]);
+    const struct flow_tensor *to = &call->out[0], *from = &call->in[0];
+    struct nest nest;
+    if (!nest_of(from, to, &nest)) return 0;
+    int64_t size = dtype_bytes(from->dtype), row = size;
+    for (int32_t a = 1; a < nest.rank; a++) row *= nest.count[a];
+    struct copy_work work = {&nest, to->data, from->data, size};
+    if (!call->host || nest.count[0] * row < 2 * COPY_PART) copy_part(&work, 0, nest.count[0]);
+    else call->host->parallel_for(call, nest.count[0], row < COPY_PART ? COPY_PART / row : 1, copy_part, &work);
     return 0;
 }
 

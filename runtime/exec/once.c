@@ -17,7 +17,7 @@ static int compute(struct binding *binding, char *arena, struct record **at) {
     for (size_t s = 0; s < binding->count; s++) {
         *at = &binding->records[s];
         int code = pack(binding, s);
-        if (code == 0 && s < binding->once_count) code = (*at)->run(&(*at)->call);
+        if (code == 0 && s < binding->once_count) code = record_run(*at);
         if (code < 0) return code;
         struct loop_binding *loop = binding->loops[s];
         if (loop && (code = compute(loop->body, binding->records[s].call.workspace, at)) < 0) return code;

@@ -83,7 +83,7 @@ static int timed(struct binding *binding, size_t i) {
     struct record *record = &binding->records[i];
     struct loop_binding *loop = binding->loops[i];
     double inside = loop ? loop->body->within : 0, before = seconds();
-    int code = record->run(&record->call);
+    int code = record_run(record);
     double took = seconds() - before;
     if (!binding->segment_count) binding->within += took; /* a loop's body, always on one thread */
     if (loop) took -= loop->body->within - inside;
@@ -97,7 +97,7 @@ int binding_run(struct binding *binding, uint64_t run) {
     bool profiling = context->profiling;
     for (; record < end; record++) {
         record->call.run = run;
-        int code = profiling ? timed(binding, (size_t)(record - binding->records)) : record->run(&record->call);
+        int code = profiling ? timed(binding, (size_t)(record - binding->records)) : record_run(record);
         if (code < 0) return failed(record, code);
         if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
     }
@@ -115,7 +115,7 @@ static int run_segment(void *argument) {
         if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
         if (atomic_load_explicit(&context->failed, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
         record->call.run = context->run;
-        int code = context->profiling ? timed(binding, i) : record->run(&record->call);
+        int code = context->profiling ? timed(binding, i) : record_run(record);
         if (code < 0) return failed(record, code);
     }
     return 0;

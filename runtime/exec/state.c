@@ -17,7 +17,9 @@ static bool same_extents(const struct flow_tensor *a, const struct flow_tensor *
 }
 
 /* How many rows a piece appends. Plans are kept for any number of rows that were there, so the context counts those. */
-static int64_t appended(const struct instance_state *about) { return about->out.shape[about->about->axis] - about->in.shape[about->about->axis]; }
+static int64_t appended(const struct instance_state *about) {
+    return about->out.shape[about->about->axis] - about->in.shape[about->about->axis];
+}
 
 /* Extents that must be the same for a piece to follow: all but that of the rows appended. */
 static bool follows(const struct instance_state *about, const struct flow_tensor *now) {
@@ -44,7 +46,7 @@ static int room(struct context *context, struct buffer *buffer, int64_t bytes, b
     int code = context_room(context, &grown, bytes);
     if (code < 0) return code;
     if (keep && buffer->bytes) memcpy(grown.data, buffer->data, (size_t)buffer->bytes);
-    if (buffer->data) context->device->api->memory_free(context->device, buffer->data, buffer->bytes);
+    context_room_free(context, buffer);
     *buffer = grown;
     return 0;
 }
@@ -73,7 +75,7 @@ static int room_appended(struct context *context, struct exec_state *state, cons
         struct flow_call call = {.in = &pair[0], .out = &pair[1]};
         exec_copy(&call);
     }
-    if (state->buffers[0].data) context->device->api->memory_free(context->device, state->buffers[0].data, state->buffers[0].bytes);
+    context_room_free(context, &state->buffers[0]);
     state->buffers[0] = grown, state->capacity = capacity;
     return 0;
 }
@@ -133,7 +135,7 @@ static int fill_state(struct context *context, const struct instance_state *abou
         code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
         struct flow_call call = {.in = &made, .out = &spread};
         if (code == 0) exec_copy(&call);
-        context->device->api->memory_free(context->device, aside.data, aside.bytes);
+        context_room_free(context, &aside);
     } else if (plan_bytes(&about->in, &bytes) && bytes > 0) code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
     if (code < 0) return report_add(report, code, (struct position){0}, "state '%s': %s", about->name, why);
     state->now = about->in, state->filled = true;

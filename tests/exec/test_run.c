@@ -95,7 +95,8 @@ static void free_kept(struct hand_result *r, const struct hand *h) {
         if (h->values[v].kind == VALUE_FEED) free(r->dense[HAND_MOST - 1 - v]);
 }
 
-static void run_random(uint64_t seed, int nodes, int threads, int streams, int runs) {
+/* Gives the number of streams used. */
+static int run_random(uint64_t seed, int nodes, int threads, int streams, int runs) {
     static struct hand h;
     static struct hand_result r;
     struct bench b;
@@ -117,7 +118,9 @@ static void run_random(uint64_t seed, int nodes, int threads, int streams, int r
     }
     free_kept(&r, &h);
     hand_result_free(&h, &r);
+    int used = b.plan->stream_count;
     bench_close(&b);
+    return used;
 }
 
 Test(exec, random_graphs_give_what_they_should) {
@@ -125,7 +128,9 @@ Test(exec, random_graphs_give_what_they_should) {
 }
 
 Test(exec, random_graphs_on_several_streams) {
-    for (uint64_t seed = 1; seed <= 150; seed++) run_random(seed, 20 + (int)(seed % 60), 2, 2 + (int)(seed % 3), 3);
+    int several = 0;
+    for (uint64_t seed = 1; seed <= 150; seed++) several += run_random(seed, 20 + (int)(seed % 60), 2, 2 + (int)(seed % 3), 3) > 1;
+    cr_assert_gt(several, 75, "only %d of 150 used more than one stream", several);
 }
 
 /* Two contexts of one model and one plan, each on a thread of its own. */
@@ -299,3 +304,30 @@ Test(exec, profile_counts_calls_by_node) {
     cr_assert_float_eq(times[0].flops, 18, 0);
     bench_close(&b);
 }
+
+#ifdef FLOW_CHECKED
+static int writes_beyond(const struct flow_call *call) {
+    memset(call->out[0].data, 0, (size_t)hand_elements(&call->out[0]) * 4 + 1);
+    return 0;
+}
+
+Test(exec, a_kernel_that_writes_beyond_its_output_is_found) {
+    static struct hand h;
+    struct bench b;
+    hand_init(&h);
+    int32_t x = hand_input(&h, 2, 2), a = hand_node(&h, HAND_SCALE, x, -1, hand_type(2, 2));
+    hand_output(&h, hand_node(&h, HAND_NEGATE, a, -1, hand_type(2, 2)));
+    struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, writes_beyond, NULL};
+    struct registry_entry entry = {&hand_operators[HAND_SCALE], "test", NULL, &kernel, 1};
+    h.nodes[0].entry = &entry;
+    cr_assert_eq(bench_open(&b, &memory_default, &h, 1, 1), 0);
+    uint32_t data[4] = {0};
+    struct flow_tensor input = hand_type(2, 2);
+    input.data = data;
+    const struct flow_tensor *outputs;
+    cr_assert_eq(context_bind(b.context, b.plan, &b.report), 0);
+    cr_assert_eq(context_run(b.context, &input, &b.report, &outputs), FLOW_ERROR_INTERNAL);
+    cr_assert_str_eq(b.report.first->text, "node 'n0': operator 'scale': a step wrote outside its memory, beside v1 of 16 bytes");
+    bench_close(&b);
+}
+#endif
