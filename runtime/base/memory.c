@@ -51,9 +51,7 @@ int memory_grow(const struct allocator *from, void **at, size_t *capacity, size_
     return 0;
 }
 
-void arena_init(struct arena *arena, const struct allocator *from) {
-    arena->from = from, arena->blocks = NULL, arena->used = 0;
-}
+void arena_init(struct arena *arena, const struct allocator *from) { arena->from = from, arena->blocks = NULL, arena->used = 0; }
 
 void arena_free(struct arena *arena) {
     for (struct arena_block *block = arena->blocks; block;) {

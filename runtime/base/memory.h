@@ -19,7 +19,7 @@ struct allocator {
 };
 extern const struct allocator memory_default;
 
-void *memory_new(const struct allocator *from, size_t size);  /* zeroed; NULL when there is none */
+void *memory_new(const struct allocator *from, size_t size);                 /* zeroed; NULL when there is none */
 void *memory_array(const struct allocator *from, size_t count, size_t size); /* the same, count*size checked */
 void memory_free(const struct allocator *from, void *block, size_t size);    /* NULL is legal */
 
@@ -37,7 +37,7 @@ void arena_free(struct arena *arena);
 void *arena_new(struct arena *arena, size_t size);
 void *arena_array(struct arena *arena, size_t count, size_t size);
 void *arena_copy(struct arena *arena, const void *from, size_t size);
-char *arena_text(struct arena *arena, const char *text);                /* a copy; NULL gives NULL */
+char *arena_text(struct arena *arena, const char *text); /* a copy; NULL gives NULL */
 char *arena_text_n(struct arena *arena, const char *text, size_t length);
 char *arena_format(struct arena *arena, const char *format, ...) printf_like(2, 3);
 

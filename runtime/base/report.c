@@ -56,7 +56,7 @@ int report_code(const struct report *report) {
 }
 
 const char *status_text(int code) {
-#define ENTRY(name, value, text)                                                                                       \
+#define ENTRY(name, value, text) \
     if (code == (value)) return text;
     FLOW_STATUS_MAP(ENTRY)
 #undef ENTRY
@@ -64,7 +64,7 @@ const char *status_text(int code) {
 }
 
 const char *dtype_name(int32_t dtype) {
-#define ENTRY(name, value, text, bytes)                                                                                \
+#define ENTRY(name, value, text, bytes) \
     if (dtype == (value)) return text;
     FLOW_TYPE_MAP(ENTRY)
 #undef ENTRY
@@ -72,7 +72,7 @@ const char *dtype_name(int32_t dtype) {
 }
 
 int64_t dtype_bytes(int32_t dtype) {
-#define ENTRY(name, value, text, bytes)                                                                                \
+#define ENTRY(name, value, text, bytes) \
     if (dtype == (value)) return bytes;
     FLOW_TYPE_MAP(ENTRY)
 #undef ENTRY
@@ -80,7 +80,7 @@ int64_t dtype_bytes(int32_t dtype) {
 }
 
 int32_t dtype_parse(const char *name) {
-#define ENTRY(type, value, text, bytes)                                                                                \
+#define ENTRY(type, value, text, bytes) \
     if (strcmp(name, text) == 0) return value;
     FLOW_TYPE_MAP(ENTRY)
 #undef ENTRY

@@ -34,13 +34,13 @@ void report_free(struct report *report);
 /* Adds an error and returns `code`. The position's file name is copied. */
 int report_add(struct report *report, int code, struct position at, const char *format, ...) printf_like(4, 5);
 int report_vadd(struct report *report, int code, struct position at, const char *format, va_list arguments);
-int report_memory(struct report *report); /* "out of memory", without needing any */
+int report_memory(struct report *report);     /* "out of memory", without needing any */
 int report_code(const struct report *report); /* of the first message, else FLOW_OK */
 
 const char *status_text(int code);
-const char *dtype_name(int32_t dtype);  /* "f32", "?" */
+const char *dtype_name(int32_t dtype); /* "f32", "?" */
 int64_t dtype_bytes(int32_t dtype);
-int32_t dtype_parse(const char *name);  /* -1 */
+int32_t dtype_parse(const char *name); /* -1 */
 bool dtype_float(int32_t dtype);
 
 #endif

@@ -14,8 +14,8 @@ struct event;
 typedef int (*device_launch)(void *context);
 
 struct device_api {
-    const char *name; /* "cpu" */
-    int32_t kind;     /* FLOW_DEVICE_* */
+    const char *name;                                                    /* "cpu" */
+    int32_t kind;                                                        /* FLOW_DEVICE_* */
     int (*memory_new)(struct device *device, int64_t bytes, void **out); /* 64-byte aligned */
     void (*memory_free)(struct device *device, void *block, int64_t bytes);
     int (*stream_new)(struct device *device, struct stream **out);
@@ -35,8 +35,8 @@ struct device {
 };
 
 struct device_cpu_options {
-    int threads;  /* 0: the cores this process may use */
-    int isa;      /* -1: the best there is; else at most this FLOW_ISA_* */
+    int threads; /* 0: the cores this process may use */
+    int isa;     /* -1: the best there is; else at most this FLOW_ISA_* */
 };
 /* The CPU. `host->fail`, `fail_at`, `param`, `cancelled` and `log` are left NULL: the stages that call operators fill in theirs. */
 int must_use device_cpu_new(const struct allocator *from, const struct device_cpu_options *options, struct device **out);

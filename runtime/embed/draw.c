@@ -38,8 +38,9 @@ int flow_graph_draw(flow_graph *graph, const char *format, flow_errors **errors,
     for (int i = 0; i < 3; i++)
         if (strcmp(format, names[i]) == 0) chosen = i;
     if (chosen < 0)
-        return errors_end(&report, errors,
-                          report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "there is no format '%s'; there are svg, dot and mermaid", format));
+        return errors_end(
+            &report, errors,
+            report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "there is no format '%s'; there are svg, dot and mermaid", format));
     struct arena arena;
     arena_init(&arena, from);
     struct instance *instance = NULL;

@@ -7,11 +7,8 @@
 #include <string.h>
 
 struct instance_options graph_instance_options(const flow_graph *graph) {
-    return (struct instance_options){.host = &graph->host,
-                                     .phase = FLOW_PHASE_INFERENCE,
-                                     .precision = graph->precision,
-                                     .seed = graph->seed,
-                                     .seeded = graph->seeded};
+    return (struct instance_options){
+        .host = &graph->host, .phase = FLOW_PHASE_INFERENCE, .precision = graph->precision, .seed = graph->seed, .seeded = graph->seeded};
 }
 
 const char *flow_graph_run_option(const flow_graph *graph, const char *key) {

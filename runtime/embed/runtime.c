@@ -14,12 +14,12 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
     *out = NULL;
     if (given.device && strcmp(given.device, "cpu") != 0)
         return errors_end(&report, errors,
-                          report_add(&report, FLOW_ERROR_UNSUPPORTED, (struct position){0}, "device '%s' is not in this build; there is 'cpu'",
-                                     given.device));
+                          report_add(&report, FLOW_ERROR_UNSUPPORTED, (struct position){0},
+                                     "device '%s' is not in this build; there is 'cpu'", given.device));
     if (given.threads < 0 || given.threads > 1024)
         return errors_end(&report, errors,
-                          report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "threads is %d, expected 1 to 1024, or 0 for all cores",
-                                     given.threads));
+                          report_add(&report, FLOW_ERROR_USAGE, (struct position){0},
+                                     "threads is %d, expected 1 to 1024, or 0 for all cores", given.threads));
     flow_runtime *runtime = memory_new(&from, sizeof *runtime);
     if (!runtime) return errors_end(&report, errors, report_memory(&report));
     runtime->from = from, runtime->threads = given.threads;

@@ -30,7 +30,7 @@ struct flow_session {
     struct flow_tensor *inputs; /* as bound; rank -1: not yet */
     struct flow_tensor *fed;    /* as run: of the declared type */
     struct session_copy *copies;
-    int32_t *feedback;          /* by input: the output it repeats; -1 */
+    int32_t *feedback; /* by input: the output it repeats; -1 */
     struct session_plan *plans[SESSION_PLANS];
     size_t plan_count;
     struct session_plan *current;
@@ -134,8 +134,8 @@ int flow_session_input(flow_session *session, const char *name, const struct flo
     const struct network_input *input = &session->graph->network->inputs[index];
     if (value->rank != input->rank)
         return errors_end(&report, errors,
-                          report_add(&report, FLOW_ERROR_SHAPE, input->at, "input '%s' has %d axes in the graph, the tensor given has %d", name,
-                                     input->rank, value->rank));
+                          report_add(&report, FLOW_ERROR_SHAPE, input->at, "input '%s' has %d axes in the graph, the tensor given has %d",
+                                     name, input->rank, value->rank));
     session->inputs[index] = *value;
     return errors_end(&report, errors, 0);
 }

@@ -10,12 +10,12 @@ enum document_kind { DOCUMENT_SCALAR, DOCUMENT_LIST, DOCUMENT_MAPPING };
 
 struct document {
     enum document_kind kind;
-    bool quoted;          /* a scalar in quotes: text, never a number or null */
-    bool varies;          /* holds a `${` somewhere */
-    int32_t size;         /* values and keys in it, itself too, aliases counted each time: what a walk costs */
+    bool quoted;  /* a scalar in quotes: text, never a number or null */
+    bool varies;  /* holds a `${` somewhere */
+    int32_t size; /* values and keys in it, itself too, aliases counted each time: what a walk costs */
     struct position at;
-    const char *text;     /* scalar: its characters, zero-terminated; NUL inside is refused */
-    size_t count;         /* entries */
+    const char *text; /* scalar: its characters, zero-terminated; NUL inside is refused */
+    size_t count;     /* entries */
     struct document **values;
     struct document **keys; /* mapping: scalars, unique */
 };
@@ -25,9 +25,9 @@ struct document *document_read(struct arena *arena, const char *path, const char
 struct document *document_get(const struct document *mapping, const char *key); /* NULL */
 
 /* Scalars of the core schema: false when it is not one. */
-bool document_int(const struct document *scalar, int64_t *value);   /* decimal, 0x, 0o */
-bool document_real(const struct document *scalar, double *value);   /* integers too; .inf, .nan */
+bool document_int(const struct document *scalar, int64_t *value); /* decimal, 0x, 0o */
+bool document_real(const struct document *scalar, double *value); /* integers too; .inf, .nan */
 bool document_bool(const struct document *scalar, bool *value);
-bool document_null(const struct document *scalar);                   /* null, ~, empty */
+bool document_null(const struct document *scalar); /* null, ~, empty */
 
 #endif

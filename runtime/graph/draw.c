@@ -122,9 +122,10 @@ static void write_mermaid(const struct picture *picture, struct text *out) {
     }
 }
 
-static const char svg_style[] = "<style>text{font:13px system-ui,sans-serif;fill:#1c2733;text-anchor:middle}.kind{font-size:11px;fill:#64748b}"
-                                ".shape{font-size:10px;fill:#64748b;text-anchor:start}rect{stroke:#94a3b8;fill:#fff}.input{fill:#e8f1fd;stroke:#3b6fb6}"
-                                ".output{fill:#e6f7f0;stroke:#0f9d76}.plugin{fill:#fff7e8;stroke:#d98b10}path{fill:none;stroke:#94a3b8;stroke-width:1.3}</style>\n";
+static const char svg_style[] =
+    "<style>text{font:13px system-ui,sans-serif;fill:#1c2733;text-anchor:middle}.kind{font-size:11px;fill:#64748b}"
+    ".shape{font-size:10px;fill:#64748b;text-anchor:start}rect{stroke:#94a3b8;fill:#fff}.input{fill:#e8f1fd;stroke:#3b6fb6}"
+    ".output{fill:#e6f7f0;stroke:#0f9d76}.plugin{fill:#fff7e8;stroke:#d98b10}path{fill:none;stroke:#94a3b8;stroke-width:1.3}</style>\n";
 
 static double row_middle(int32_t row) { return MARGIN + BOX_HEIGHT / 2.0 + (double)row * ROW_HEIGHT; }
 
@@ -148,8 +149,8 @@ static void write_box(const struct picture *picture, size_t i, struct text *out)
     bool plugin = node && picture->network->nodes[source].entry && picture->network->nodes[source].entry->file;
     const char *class = plugin ? "plugin" : node ? "node" : source < 0 ? "output" : "input";
     double y = row_middle(box->row);
-    text_format(out, "<rect class='%s' x='%.1f' y='%.1f' width='%.1f' height='%d' rx='7'/><text x='%.1f' y='%.1f'>", class, box->x - box->width / 2,
-                y - BOX_HEIGHT / 2.0, box->width, BOX_HEIGHT, box->x, y - 3);
+    text_format(out, "<rect class='%s' x='%.1f' y='%.1f' width='%.1f' height='%d' rx='7'/><text x='%.1f' y='%.1f'>", class,
+                box->x - box->width / 2, y - BOX_HEIGHT / 2.0, box->width, BOX_HEIGHT, box->x, y - 3);
     text_html(out, picture->name[i]);
     text_format(out, "</text><text class='kind' x='%.1f' y='%.1f'>", box->x, y + 14);
     text_html(out, picture->kind[i]);
@@ -166,7 +167,8 @@ static int write_svg(struct picture *picture, struct text *out) {
     if (layout_place(&picture->arena, &picture->layout) < 0) return FLOW_ERROR_MEMORY;
     double height = row_middle(picture->layout.rows - 1) + BOX_HEIGHT / 2.0 + MARGIN, width = picture->layout.width + 2 * MARGIN;
     if (picture->layout.rows == 0) height = 2 * MARGIN;
-    text_format(out, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='%d 0 %.0f %.0f' width='%.0f' height='%.0f'>\n", -MARGIN, width, height, width, height);
+    text_format(out, "<svg xmlns='http://www.w3.org/2000/svg' viewBox='%d 0 %.0f %.0f' width='%.0f' height='%.0f'>\n", -MARGIN, width,
+                height, width, height);
     text_put(out, svg_style);
     text_format(out, "<rect x='%d' y='0' width='%.0f' height='%.0f' style='fill:#f6f8fb;stroke:none'/>\n", -MARGIN, width, height);
     text_put(out, "<defs><marker id='tip' viewBox='0 0 8 8' refX='4' refY='4' markerWidth='6' markerHeight='6' orient='auto'>"

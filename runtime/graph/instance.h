@@ -7,27 +7,27 @@
 #include "graph/network.h"
 
 enum instance_kind {
-    VALUE_INPUT,   /* fed by the caller (or, in a loop's body, by the loop) */
-    VALUE_PARAM,   /* stored in the model under `name` */
-    VALUE_NODE,    /* computed by node `node`, output `port` */
-    VALUE_FEED     /* what value `feed` was at the end of the run before */
+    VALUE_INPUT, /* fed by the caller (or, in a loop's body, by the loop) */
+    VALUE_PARAM, /* stored in the model under `name` */
+    VALUE_NODE,  /* computed by node `node`, output `port` */
+    VALUE_FEED   /* what value `feed` was at the end of the run before */
 };
 
 struct instance_value {
     enum instance_kind kind;
-    const char *name;         /* "x", "body.0.norm", "body.0.mix.k_out", "body.0.norm.weight" */
-    struct flow_tensor type;  /* no data; a view has its own strides */
-    int32_t node, port;       /* NODE */
-    int32_t index;            /* INPUT: of the network's inputs */
-    int32_t feed;             /* FEED: the value it repeats */
-    bool run_reset;           /* FEED */
-    int32_t view_of;          /* value it is a view of (whole chain resolved to an owner), or -1 */
-    int64_t view_offset;      /* elements from the owner's first */
-    bool dynamic;             /* shape[0] is a bound */
-    int32_t stream_axis;      /* -1 */
-    const char *init;         /* PARAM, FEED */
-    uint32_t flags;           /* PARAM: FLOW_NO_GRAD, FLOW_RUNNING */
-    uint64_t seed;            /* PARAM: of its initial value: flow_key(graph seed, name) */
+    const char *name;        /* "x", "body.0.norm", "body.0.mix.k_out", "body.0.norm.weight" */
+    struct flow_tensor type; /* no data; a view has its own strides */
+    int32_t node, port;      /* NODE */
+    int32_t index;           /* INPUT: of the network's inputs */
+    int32_t feed;            /* FEED: the value it repeats */
+    bool run_reset;          /* FEED */
+    int32_t view_of;         /* value it is a view of (whole chain resolved to an owner), or -1 */
+    int64_t view_offset;     /* elements from the owner's first */
+    bool dynamic;            /* shape[0] is a bound */
+    int32_t stream_axis;     /* -1 */
+    const char *init;        /* PARAM, FEED */
+    uint32_t flags;          /* PARAM: FLOW_NO_GRAD, FLOW_RUNNING */
+    uint64_t seed;           /* PARAM: of its initial value: flow_key(graph seed, name) */
 };
 
 /* A state of a streaming node. Numbered over the whole instance; the numbering depends on the network alone. */
@@ -44,15 +44,15 @@ struct instance_node {
     const struct registry_entry *entry; /* NULL: loop, parameters */
     const void *attrs;
     void *priv;
-    int32_t *in, *out, *param;  /* values; -1 where there is none */
+    int32_t *in, *out, *param; /* values; -1 where there is none */
     uint32_t in_count, out_count, param_count;
     int32_t state, state_count; /* its states: instance.states[state ..] */
     struct flow_infer infer;    /* as the operator left it; its pointers live in the instance's arena */
     int32_t dtype;              /* the node's type, that kernels are chosen by */
     bool streaming;
     uint64_t seed;
-    struct instance *body;      /* LOOP: shapes of one iteration */
-    int64_t iterations;         /* LOOP: the most there can be */
+    struct instance *body; /* LOOP: shapes of one iteration */
+    int64_t iterations;    /* LOOP: the most there can be */
 };
 
 struct instance {
@@ -61,22 +61,22 @@ struct instance {
     struct instance_node *nodes;
     struct instance_value *values;
     struct instance_state *states;
-    int32_t *inputs;   /* by network input; of the body too */
-    int32_t *outputs;  /* by network output */
-    int32_t *params;   /* values of kind PARAM, in order of name */
+    int32_t *inputs;  /* by network input; of the body too */
+    int32_t *outputs; /* by network output */
+    int32_t *params;  /* values of kind PARAM, in order of name */
     size_t node_count, value_count, state_count, param_count;
     bool streaming, first, flush;
 };
 
 struct instance_options {
-    const struct flow_host *host;      /* its fail, fail_at, param are replaced by the inferring ones */
-    int32_t phase;                     /* FLOW_PHASE_* */
-    int32_t precision;                 /* FLOW_F32, or FLOW_F64: every f32 of the graph is then f64 */
-    const struct flow_tensor *inputs;  /* by network input: type and extents of what is fed */
-    const char *stream;                /* the symbol whose axis is cut into pieces; NULL */
+    const struct flow_host *host;     /* its fail, fail_at, param are replaced by the inferring ones */
+    int32_t phase;                    /* FLOW_PHASE_* */
+    int32_t precision;                /* FLOW_F32, or FLOW_F64: every f32 of the graph is then f64 */
+    const struct flow_tensor *inputs; /* by network input: type and extents of what is fed */
+    const char *stream;               /* the symbol whose axis is cut into pieces; NULL */
     bool first, flush;
-    const struct instance *before;     /* streaming, not first: the piece before, whose states go on */
-    uint64_t seed;                     /* in place of the network's when `seeded` */
+    const struct instance *before; /* streaming, not first: the piece before, whose states go on */
+    uint64_t seed;                 /* in place of the network's when `seeded` */
     bool seeded;
 };
 

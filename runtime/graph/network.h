@@ -17,12 +17,12 @@ struct network_ref {
 };
 
 struct network_edge {
-    int32_t port;  /* row of the operator's input table (the last one repeats when variadic); of an enter node: 0; of a loop: body input */
+    int32_t port; /* row of the operator's input table (the last one repeats when variadic); of an enter node: 0; of a loop: body input */
     struct network_ref from;
     struct position at; /* of the reference */
-    bool delayed;  /* `state:`: the value of the run before; never part of a cycle */
-    bool run_reset; /* `reset: run`: each run starts from the reset value */
-    const char *init; /* delayed: initialiser of the first value (default zeros) */
+    bool delayed;       /* `state:`: the value of the run before; never part of a cycle */
+    bool run_reset;     /* `reset: run`: each run starts from the reset value */
+    const char *init;   /* delayed: initialiser of the first value (default zeros) */
     struct position init_at;
 };
 
@@ -52,15 +52,21 @@ struct network_input {
 
 enum network_kind {
     NETWORK_OPERATOR,
-    NETWORK_ENTER,      /* a value crosses into a subgraph: passes it on as a view, after checking `input` in `scope` */
-    NETWORK_LOOP,       /* repeats `body` */
-    NETWORK_PARAMETERS  /* {op: parameters, with: {match}}: all matching parameters as one vector; no inputs */
+    NETWORK_ENTER,     /* a value crosses into a subgraph: passes it on as a view, after checking `input` in `scope` */
+    NETWORK_LOOP,      /* repeats `body` */
+    NETWORK_PARAMETERS /* {op: parameters, with: {match}}: all matching parameters as one vector; no inputs */
 };
 
 struct network_loop {
-    struct network_pair { int32_t input, output; } *carry; /* body input <- body output */
+    struct network_pair {
+        int32_t input, output;
+    } * carry; /* body input <- body output */
     size_t carry_count;
-    struct network_axis { int32_t port; int32_t axis; struct position at; } *over, *collect; /* body inputs; body outputs */
+    struct network_axis {
+        int32_t port;
+        int32_t axis;
+        struct position at;
+    } * over, *collect; /* body inputs; body outputs */
     size_t over_count, collect_count;
     int32_t index; /* body input that counts iterations; -1 */
     int32_t until; /* body output that ends the loop; -1 */
@@ -75,21 +81,22 @@ struct network_node {
     const char *param_path; /* prefix of its parameters: copies that share have the same */
     struct position at;     /* of the node's key */
     struct position op_at;  /* of the operator's (graph's) name */
-    const struct registry_entry *entry; /* operator; NULL for OPERATOR: unknown or wrong, already reported: skip the node and what reads it */
-    int32_t scope;          /* shape symbols in `with` are this scope's */
+    const struct registry_entry
+        *entry;              /* operator; NULL for OPERATOR: unknown or wrong, already reported: skip the node and what reads it */
+    int32_t scope;           /* shape symbols in `with` are this scope's */
     struct network_edge *in; /* in order of port; variadic ones in order given */
     size_t in_count;
     const struct document *with; /* mapping of attributes, variables put in; NULL */
-    struct network_tie *ties; /* of single parameters first, a whole one (param NULL) last; chains of ties are followed to their end */
+    struct network_tie *ties;    /* of single parameters first, a whole one (param NULL) last; chains of ties are followed to their end */
     size_t tie_count;
     struct network_init *inits;
     size_t init_count;
-    int32_t *after;         /* nodes that must be inferred before (enter nodes of its scope, where `with` names symbols) */
+    int32_t *after; /* nodes that must be inferred before (enter nodes of its scope, where `with` names symbols) */
     size_t after_count;
     const struct network_input *input; /* ENTER: the signature to check */
-    struct network *body;   /* LOOP: owned; its output "count" is not listed there: output body->output_count of the node */
+    struct network *body;              /* LOOP: owned; its output "count" is not listed there: output body->output_count of the node */
     struct network_loop loop;
-    const char *match;      /* PARAMETERS */
+    const char *match; /* PARAMETERS */
 };
 
 struct network_output {
@@ -98,10 +105,16 @@ struct network_output {
     struct position at;
 };
 
-struct network_rename { const char *from, *to; struct position at; };
+struct network_rename {
+    const char *from, *to;
+    struct position at;
+};
 
 /* Everything `run:` may say, as text by key; flags of the same name override it. */
-struct network_run { const char *key; const struct document *value; };
+struct network_run {
+    const char *key;
+    const struct document *value;
+};
 
 struct network {
     struct arena arena; /* of the outermost network; a body shares it (arena.from NULL there) */
@@ -112,15 +125,15 @@ struct network {
     size_t node_count;
     struct network_output *outputs;
     size_t output_count;
-    int32_t scope_count;  /* scopes are numbered from 0 (the file) */
-    const char *weights;  /* path as written, relative to the graph file; NULL */
+    int32_t scope_count; /* scopes are numbered from 0 (the file) */
+    const char *weights; /* path as written, relative to the graph file; NULL */
     struct position weights_at;
     struct network_rename *renames;
     size_t rename_count;
     uint64_t seed;
     struct network_run *run;
     size_t run_count;
-    bool trains;          /* has a `train` section (read by a later stage) */
+    bool trains; /* has a `train` section (read by a later stage) */
 };
 
 struct network_options {

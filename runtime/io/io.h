@@ -18,9 +18,11 @@ struct tensor_file {
     const char *path;
     struct tensor_entry *entries; /* in order of name */
     size_t count;
-    struct { const char *key, *value; } *metadata;
+    struct {
+        const char *key, *value;
+    } * metadata;
     size_t metadata_count;
-    double rate;          /* wav: samples a second; else 0 */
+    double rate; /* wav: samples a second; else 0 */
     void *mapping;
     size_t mapping_size;
 };
@@ -31,7 +33,7 @@ struct tensor_file {
 int must_use tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
 void tensor_file_close(struct tensor_file *file);
 const struct flow_tensor *tensor_file_get(const struct tensor_file *file, const char *name); /* NULL */
-const char *tensor_file_metadata(const struct tensor_file *file, const char *key);            /* NULL */
+const char *tensor_file_metadata(const struct tensor_file *file, const char *key);           /* NULL */
 
 /* Writes by ending. safetensors take any number of tensors, the others one. Strided tensors are written in row-major order.
  * wav: [S], [1, S] or [C, S] f32 clipped to [-1, 1], as 16-bit PCM (`float32` true: as floats, unchanged) at `rate`. csv: rank 1 or 2. */

@@ -10,10 +10,10 @@
 struct registry;
 
 struct registry_options {
-    const char *path;   /* folders, ':' between them, searched before FLOW_PLUGIN_PATH's; NULL */
+    const char *path;      /* folders, ':' between them, searched before FLOW_PLUGIN_PATH's; NULL */
     const char *installed; /* the last folder searched; NULL: the one beside the library or program */
-    const char *index;  /* the index file; NULL: plugins.index in the user's cache folder; "": none */
-    bool trust;         /* also from folders that others may write to */
+    const char *index;     /* the index file; NULL: plugins.index in the user's cache folder; "": none */
+    bool trust;            /* also from folders that others may write to */
 };
 
 int must_use registry_new(const struct allocator *from, const struct registry_options *options, struct registry **out);
@@ -25,8 +25,8 @@ int must_use registry_beside(struct registry *registry, const char *graph_path);
  * whatever the plugin's age. Lives as long as the registry. */
 struct registry_entry {
     const struct flow_operator *op;
-    const char *plugin; /* its plugin's name */
-    const char *file;   /* NULL: built in */
+    const char *plugin;                /* its plugin's name */
+    const char *file;                  /* NULL: built in */
     const struct flow_kernel *kernels; /* all that are known for it, those of other plugins too */
     uint32_t kernel_count;
 };

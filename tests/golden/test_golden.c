@@ -71,8 +71,7 @@ static bool run_case(flow_runtime *runtime, const char *path, const flow_file *f
         const struct flow_tensor *value = flow_file_get(file, name);
         holds = value && flow_session_input(session, name + 3, value, &errors) == 0;
     }
-    for (int turn = 0; holds && turn < 2; turn++)
-        holds = flow_session_run(session, &errors) == 0 && outputs_hold(graph, session, file);
+    for (int turn = 0; holds && turn < 2; turn++) holds = flow_session_run(session, &errors) == 0 && outputs_hold(graph, session, file);
     if (errors) show(errors);
     flow_session_free(session);
     flow_graph_free(graph);

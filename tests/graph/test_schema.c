@@ -16,7 +16,8 @@ Test(schema, is_json_and_knows_the_operators) {
     struct document *root = document_read(&arena, "schema", schema.at, schema.length, &report);
     cr_assert(root != NULL, "%s", report.first ? report.first->text : "");
     const struct document *node = document_get(document_get(root, "$defs"), "node");
-    const struct document *rules = document_get(node, "allOf"), *names = document_get(document_get(document_get(root, "$defs"), "operator"), "oneOf");
+    const struct document *rules = document_get(node, "allOf"),
+                          *names = document_get(document_get(document_get(root, "$defs"), "operator"), "oneOf");
     cr_assert(rules && names && rules->count == names->count);
     bool found = false;
     for (size_t i = 0; i < rules->count && !found; i++) {

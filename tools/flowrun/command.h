@@ -50,8 +50,8 @@ const char *color(const char *escape);
 #define GREEN color("\033[32m")
 #define PLAIN color("\033[0m")
 
-double seconds_now(void);      /* monotonic */
-int64_t peak_memory(void);     /* largest resident set so far, bytes */
+double seconds_now(void);  /* monotonic */
+int64_t peak_memory(void); /* largest resident set so far, bytes */
 
 int command_run(struct command *command);
 int command_verify(struct command *command);

@@ -13,8 +13,7 @@ static const char *option_or_run(const char *given, const flow_graph *graph, con
 static int parse_stream(struct drive *drive, const char *text) {
     const char *equals = strchr(text, '=');
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
-    if (length == 0 || length >= sizeof drive->symbol)
-        return command_say(EXIT_USAGE, "--stream takes SYMBOL=EXTENT, found '%s'", text);
+    if (length == 0 || length >= sizeof drive->symbol) return command_say(EXIT_USAGE, "--stream takes SYMBOL=EXTENT, found '%s'", text);
     memcpy(drive->symbol, text, length);
     if (!equals) drive->pieces[drive->piece_count++] = 160;
     for (const char *at = equals; at && drive->piece_count < sizeof drive->pieces / sizeof *drive->pieces;) {
@@ -58,16 +57,13 @@ int drive_open(struct drive *drive, const struct command *command, flow_runtime 
     if (rc) return rc;
     drive->steps = command->steps ? command->steps : steps ? strtoll(steps, NULL, 10) : 1;
     drive->until = flow_graph_run_option(graph, "until");
-    struct flow_session_options options = {.size = sizeof options,
-                                           .streams = command->streams,
-                                           .stream = stream ? drive->symbol : NULL,
-                                           .profile = command->profile};
+    struct flow_session_options options = {
+        .size = sizeof options, .streams = command->streams, .stream = stream ? drive->symbol : NULL, .profile = command->profile};
     flow_errors *errors = NULL;
     if (flow_session_new(graph, &options, &errors, &drive->session) < 0) return command_fail(errors);
     interrupt_watch(drive->session);
     rc = open_feedback(drive);
-    if (rc == 0) rc = sources_open(&drive->sources, command, runtime, graph,
-                                   stream && !drive->feeds_itself && !command->page);
+    if (rc == 0) rc = sources_open(&drive->sources, command, runtime, graph, stream && !drive->feeds_itself && !command->page);
     return rc;
 }
 

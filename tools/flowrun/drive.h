@@ -11,17 +11,17 @@ struct drive {
     flow_graph *graph;
     flow_session *session;
     struct sources sources;
-    char symbol[64];        /* "": whole */
-    int64_t pieces[16];     /* extents, taken in turn */
+    char symbol[64];    /* "": whole */
+    int64_t pieces[16]; /* extents, taken in turn */
     size_t piece_count;
     int64_t steps;
-    const char *until;      /* a bool output that ends a graph that feeds itself */
+    const char *until; /* a bool output that ends a graph that feeds itself */
     bool feeds_itself;
 
-    int64_t runs;           /* made so far */
-    int64_t fed;            /* elements fed along the symbol */
-    double seconds;         /* spent in the runs themselves */
-    double first_seconds;   /* of the first run: planning and packing included */
+    int64_t runs;         /* made so far */
+    int64_t fed;          /* elements fed along the symbol */
+    double seconds;       /* spent in the runs themselves */
+    double first_seconds; /* of the first run: planning and packing included */
 };
 
 /* Reads the options (and the graph's `run:`), opens session and inputs. */

@@ -52,7 +52,8 @@ static void print_operator(const struct flow_operator_info *info) {
     }
     if (op->example) printf("  %sexample%s %s\n", DIM, PLAIN, op->example);
     if (op->reference) printf("  %sfrom%s    %s\n", DIM, PLAIN, op->reference);
-    printf("  %splugin%s  %s%s%s%s\n", DIM, PLAIN, info->plugin, info->file ? " (" : ", built in", or_empty(info->file), info->file ? ")" : "");
+    printf("  %splugin%s  %s%s%s%s\n", DIM, PLAIN, info->plugin, info->file ? " (" : ", built in", or_empty(info->file),
+           info->file ? ")" : "");
 }
 
 static void json_field(const char *key, const char *value) {
@@ -82,11 +83,13 @@ static void json_operator(const struct flow_operator_info *info) {
     for (uint32_t i = 0; i < op->params.count; i++) {
         const struct flow_param *param = &op->params.at[i];
         printf("%s{", i ? ", " : ""), json_field("name", param->name), printf(", "), json_field("summary", param->summary), printf(", ");
-        json_field("shape", param->shape), printf(", "), json_field("when", param->when), printf(", "), json_field("init", param->init), printf("}");
+        json_field("shape", param->shape), printf(", "), json_field("when", param->when), printf(", "), json_field("init", param->init),
+            printf("}");
     }
     printf("], \"states\": [");
     for (uint32_t i = 0; i < op->states.count; i++)
-        printf("%s{", i ? ", " : ""), json_field("name", op->states.at[i].name), printf(", "), json_field("shape", op->states.at[i].shape), printf("}");
+        printf("%s{", i ? ", " : ""), json_field("name", op->states.at[i].name), printf(", "), json_field("shape", op->states.at[i].shape),
+            printf("}");
     printf("], \"attributes\": [");
     for (uint32_t i = 0; i < op->attrs.count; i++) {
         const struct flow_attr *attr = &op->attrs.at[i];
@@ -95,8 +98,8 @@ static void json_operator(const struct flow_operator_info *info) {
     }
     printf("], \"kernels\": [");
     for (uint32_t i = 0; i < info->kernel_count; i++)
-        printf("%s{\"device\": %d, \"types\": %u, \"isa\": %d, \"backward\": %s}", i ? ", " : "", info->kernels[i].device, info->kernels[i].types,
-               info->kernels[i].isa, info->kernels[i].backward ? "true" : "false");
+        printf("%s{\"device\": %d, \"types\": %u, \"isa\": %d, \"backward\": %s}", i ? ", " : "", info->kernels[i].device,
+               info->kernels[i].types, info->kernels[i].isa, info->kernels[i].backward ? "true" : "false");
     printf("]}");
 }
 

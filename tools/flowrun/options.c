@@ -18,32 +18,21 @@ struct option {
     size_t offset;
 };
 
-#define OPTION(name, kind, field) {name, kind, offsetof(struct command, field)}
+#define OPTION(name, kind, field) \
+    { name, kind, offsetof(struct command, field) }
 static const struct option options[] = {
-    OPTION("set", OPTION_PAIR, set),
-    OPTION("input", OPTION_PAIR, input),
-    OPTION("output", OPTION_PAIR, output),
-    OPTION("feedback", OPTION_PAIR, feedback),
-    OPTION("extent", OPTION_PAIR, extent),
-    OPTION("inputs", OPTION_TEXT, inputs),
-    OPTION("outputs", OPTION_TEXT, outputs),
-    OPTION("weights", OPTION_TEXT, weights),
-    OPTION("device", OPTION_TEXT, device),
-    OPTION("plugin-path", OPTION_TEXT, plugin_path),
-    OPTION("format", OPTION_TEXT, format),
-    OPTION("stream", OPTION_TEXT, stream),
-    OPTION("page", OPTION_TEXT, page),
-    OPTION("precision", OPTION_TEXT, precision),
-    OPTION("threads", OPTION_NUMBER, threads),
-    OPTION("streams", OPTION_NUMBER, streams),
-    OPTION("steps", OPTION_COUNT, steps),
-    OPTION("seed", OPTION_SEED, seed),
-    OPTION("rtol", OPTION_REAL, rtol),
-    OPTION("atol", OPTION_REAL, atol),
-    OPTION("json", OPTION_FLAG, json),
-    OPTION("quiet", OPTION_FLAG, quiet),
-    OPTION("verbose", OPTION_FLAG, verbose),
-    OPTION("profile", OPTION_FLAG, profile),
+    OPTION("set", OPTION_PAIR, set),           OPTION("input", OPTION_PAIR, input),
+    OPTION("output", OPTION_PAIR, output),     OPTION("feedback", OPTION_PAIR, feedback),
+    OPTION("extent", OPTION_PAIR, extent),     OPTION("inputs", OPTION_TEXT, inputs),
+    OPTION("outputs", OPTION_TEXT, outputs),   OPTION("weights", OPTION_TEXT, weights),
+    OPTION("device", OPTION_TEXT, device),     OPTION("plugin-path", OPTION_TEXT, plugin_path),
+    OPTION("format", OPTION_TEXT, format),     OPTION("stream", OPTION_TEXT, stream),
+    OPTION("page", OPTION_TEXT, page),         OPTION("precision", OPTION_TEXT, precision),
+    OPTION("threads", OPTION_NUMBER, threads), OPTION("streams", OPTION_NUMBER, streams),
+    OPTION("steps", OPTION_COUNT, steps),      OPTION("seed", OPTION_SEED, seed),
+    OPTION("rtol", OPTION_REAL, rtol),         OPTION("atol", OPTION_REAL, atol),
+    OPTION("json", OPTION_FLAG, json),         OPTION("quiet", OPTION_FLAG, quiet),
+    OPTION("verbose", OPTION_FLAG, verbose),   OPTION("profile", OPTION_FLAG, profile),
     OPTION("schema", OPTION_FLAG, schema),
 };
 enum { OPTION_TOTAL = sizeof options / sizeof *options };
@@ -119,7 +108,8 @@ static int take_value(struct command *command, const struct option *option, cons
         break;
     case OPTION_REAL:
         *(double *)field = strtod(value, &end);
-        if (*end || end == value || !(*(double *)field >= 0)) rc = command_say(EXIT_USAGE, "--%s takes a real number, found '%s'", option->name, value);
+        if (*end || end == value || !(*(double *)field >= 0))
+            rc = command_say(EXIT_USAGE, "--%s takes a real number, found '%s'", option->name, value);
         break;
     case OPTION_PAIR: rc = add_pair(field, option->name, value); break;
     }
@@ -150,7 +140,8 @@ int command_parse(struct command *command, int count, char **words) {
     command->rtol = command->atol = -1;
     for (int i = 0; i < count;) {
         int used = 1, rc = 0;
-        if (strncmp(words[i], "--", 2) == 0 && words[i][2]) rc = parse_option(command, words[i], i + 1 < count ? words[i + 1] : NULL, &used);
+        if (strncmp(words[i], "--", 2) == 0 && words[i][2])
+            rc = parse_option(command, words[i], i + 1 < count ? words[i + 1] : NULL, &used);
         else if (!command->graph) command->graph = words[i];
         else if (!command->file) command->file = words[i];
         else rc = command_say(EXIT_USAGE, "'%s' is one word too many; see flowrun --help", words[i]);
@@ -164,11 +155,13 @@ void command_free(struct command *command) {
     free(command->set.at), free(command->input.at), free(command->output.at), free(command->feedback.at), free(command->extent.at);
 }
 
-/* Wrong usage and wrong graphs, as against runs and files that failed. `graph`: the one that is being read, which is wrong whatever the code. */
+/* Wrong usage and wrong graphs, as against runs and files that failed. `graph`: the one that is being read, which is wrong whatever the
+ * code. */
 static bool is_wrong(struct flow_error error, const char *graph) {
     if (graph && (error.line || (error.file && strcmp(error.file, graph) == 0))) return true;
     if (error.code == FLOW_ERROR_UNSUPPORTED) return error.line || !error.file;
-    return error.code == FLOW_ERROR_USAGE || error.code == FLOW_ERROR_GRAPH || error.code == FLOW_ERROR_SHAPE || error.code == FLOW_ERROR_TYPE;
+    return error.code == FLOW_ERROR_USAGE || error.code == FLOW_ERROR_GRAPH || error.code == FLOW_ERROR_SHAPE ||
+           error.code == FLOW_ERROR_TYPE;
 }
 
 static int show_errors(flow_errors *errors, const char *graph) {

@@ -18,7 +18,7 @@ struct page {
     char *at;
     size_t length, room;
     bool failed;
-    double seconds; /* of the recording; 0: none */
+    double seconds;                  /* of the recording; 0: none */
     const struct flow_tensor *spans; /* pairs of milliseconds; NULL */
 };
 
@@ -49,7 +49,11 @@ static void put(struct page *page, const char *format, ...) {
 
 static void put_escaped(struct page *page, const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
-        const char *entity = text[i] == '<' ? "&lt;" : text[i] == '>' ? "&gt;" : text[i] == '&' ? "&amp;" : text[i] == '"' ? "&quot;" : NULL;
+        const char *entity = text[i] == '<'   ? "&lt;"
+                             : text[i] == '>' ? "&gt;"
+                             : text[i] == '&' ? "&amp;"
+                             : text[i] == '"' ? "&quot;"
+                                              : NULL;
         if (entity) put_bytes(page, entity, strlen(entity));
         else put_bytes(page, text + i, 1);
     }
@@ -58,28 +62,39 @@ static void put_escaped(struct page *page, const char *text, size_t length) {
 static void put_text(struct page *page, const char *text) { put_escaped(page, text, strlen(text)); }
 
 static const char style[] =
-    ":root{--ink:#1c2733;--soft:#64748b;--line:#e2e8f0;--paper:#fff;--ground:#f6f8fb;--wave:#3b6fb6;--series:#0f9d76;--span:#f5a52433;--edge:#f5a524}"
+    ":root{--ink:#1c2733;--soft:#64748b;--line:#e2e8f0;--paper:#fff;--ground:#f6f8fb;--wave:#3b6fb6;--series:#0f9d76;--span:#f5a52433;--"
+    "edge:#f5a524}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#8b98a9;--line:#2b3644;--paper:#161d26;--ground:#0d131a;--wave:#7fb0f0;"
     "--series:#4fd1a5;--span:#f5a5242b}}"
     "body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}"
-    "main{max-width:1160px;margin:0 auto;padding:32px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:15px;margin:0 0 6px;font-weight:600}"
-    "p{margin:0 0 18px;color:var(--soft)}figure{background:var(--paper);border:1px solid var(--line);border-radius:10px;margin:0 0 14px;padding:12px 16px 8px}"
-    "figcaption{display:flex;justify-content:space-between;color:var(--soft);font-size:13px;margin-bottom:4px}figcaption b{color:var(--ink)}"
-    "svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:11px system-ui,sans-serif}.grid{stroke:var(--line)}.wave{fill:var(--wave)}"
-    ".curve{fill:none;stroke:var(--series);stroke-width:1.4}.under{fill:var(--series);opacity:.14}.span{fill:var(--span)}.edge{stroke:var(--edge)}"
-    ".head{stroke:var(--edge);stroke-width:1.5}.bar{fill:var(--edge);opacity:.85}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
+    "main{max-width:1160px;margin:0 auto;padding:32px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:15px;margin:0 0 "
+    "6px;font-weight:600}"
+    "p{margin:0 0 18px;color:var(--soft)}figure{background:var(--paper);border:1px solid var(--line);border-radius:10px;margin:0 0 "
+    "14px;padding:12px 16px 8px}"
+    "figcaption{display:flex;justify-content:space-between;color:var(--soft);font-size:13px;margin-bottom:4px}figcaption "
+    "b{color:var(--ink)}"
+    "svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font:11px "
+    "system-ui,sans-serif}.grid{stroke:var(--line)}.wave{fill:var(--wave)}"
+    ".curve{fill:none;stroke:var(--series);stroke-width:1.4}.under{fill:var(--series);opacity:.14}.span{fill:var(--span)}.edge{stroke:var(-"
+    "-edge)}"
+    ".head{stroke:var(--edge);stroke-width:1.5}.bar{fill:var(--edge);opacity:.85}table{border-collapse:collapse;width:100%;font-variant-"
+    "numeric:tabular-nums}"
     "td,th{text-align:left;padding:4px 10px;border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:500;font-size:13px}"
-    "pre{white-space:pre-wrap;font:16px/1.6 Georgia,serif;margin:4px 0 8px}audio{width:100%;margin:0 0 14px}dl{display:flex;flex-wrap:wrap;gap:8px 32px;margin:0}"
+    "pre{white-space:pre-wrap;font:16px/1.6 Georgia,serif;margin:4px 0 8px}audio{width:100%;margin:0 0 "
+    "14px}dl{display:flex;flex-wrap:wrap;gap:8px 32px;margin:0}"
     "dt{color:var(--soft);font-size:13px}dd{margin:0;font-size:18px;font-variant-numeric:tabular-nums}";
 
-static double span_edge(const struct flow_tensor *spans, int64_t row, int64_t side) { return 1e-3 * flow_tensor_real(spans, 2 * row + side); }
+static double span_edge(const struct flow_tensor *spans, int64_t row, int64_t side) {
+    return 1e-3 * flow_tensor_real(spans, 2 * row + side);
+}
 
 static void put_spans(struct page *page, int height) {
     if (!page->spans || page->seconds <= 0) return;
     for (int64_t i = 0; i < page->spans->shape[0]; i++) {
         double from = span_edge(page->spans, i, 0) / page->seconds * WIDTH, to = span_edge(page->spans, i, 1) / page->seconds * WIDTH;
         put(page, "<rect class=span x=%.1f y=0 width=%.1f height=%d />", from, to > from ? to - from : 0, height);
-        put(page, "<line class=edge x1=%.1f x2=%.1f y1=0 y2=%d /><line class=edge x1=%.1f x2=%.1f y1=0 y2=%d />", from, from, height, to, to, height);
+        put(page, "<line class=edge x1=%.1f x2=%.1f y1=0 y2=%d /><line class=edge x1=%.1f x2=%.1f y1=0 y2=%d />", from, from, height, to,
+            to, height);
     }
 }
 
@@ -98,15 +113,13 @@ static void begin_chart(struct page *page, const char *name, const struct flow_t
     char type[160];
     put(page, "<figure><figcaption><b>");
     put_text(page, name);
-    put(page, "</b><span>%s</span></figcaption><svg class=time viewBox='0 0 %d %d' preserveAspectRatio=none>", print_type(tensor, type, sizeof type), WIDTH,
-        height + 18);
+    put(page, "</b><span>%s</span></figcaption><svg class=time viewBox='0 0 %d %d' preserveAspectRatio=none>",
+        print_type(tensor, type, sizeof type), WIDTH, height + 18);
     put_spans(page, height);
     put_time_axis(page, height);
 }
 
-static void end_chart(struct page *page, int height) {
-    put(page, "<line class=head x1=-9 x2=-9 y1=0 y2=%d /></svg></figure>\n", height);
-}
+static void end_chart(struct page *page, int height) { put(page, "<line class=head x1=-9 x2=-9 y1=0 y2=%d /></svg></figure>\n", height); }
 
 /* Lowest and highest sample of each column: what a wave looks like from afar. */
 static void put_wave(struct page *page, const char *name, const struct flow_tensor *wave) {
@@ -154,7 +167,8 @@ static void put_series(struct page *page, const char *name, const struct flow_te
             for (int64_t i = from; i < to; i++) sum += flow_tensor_real(series, i);
             double value = sum / (double)(to - from);
             if (!isfinite(value)) value = low;
-            put(page, "%s%.1f %.1f", p || !pass ? " " : "M", ((double)p + 0.5) / (double)points * WIDTH, SERIES_HEIGHT * (high - value) / (high - low));
+            put(page, "%s%.1f %.1f", p || !pass ? " " : "M", ((double)p + 0.5) / (double)points * WIDTH,
+                SERIES_HEIGHT * (high - value) / (high - low));
         }
         put(page, pass ? "'/>" : " %d %dz'/>", WIDTH, SERIES_HEIGHT);
     }
@@ -168,10 +182,12 @@ static void put_span_table(struct page *page, const char *name) {
     for (int64_t i = 0; i < spans->shape[0]; i++) {
         double from = span_edge(spans, i, 0), to = span_edge(spans, i, 1);
         total += to - from;
-        put(page, "<rect class=bar rx=4 x=%.1f y=6 width=%.1f height=%d />", from / page->seconds * WIDTH, (to - from) / page->seconds * WIDTH, BAR_HEIGHT - 12);
+        put(page, "<rect class=bar rx=4 x=%.1f y=6 width=%.1f height=%d />", from / page->seconds * WIDTH,
+            (to - from) / page->seconds * WIDTH, BAR_HEIGHT - 12);
     }
     end_chart(page, BAR_HEIGHT);
-    put(page, "<figure><figcaption><b>%lld segments</b><span>%.2f s of %.2f s</span></figcaption><table><tr><th>#<th>from<th>to<th>length</tr>",
+    put(page,
+        "<figure><figcaption><b>%lld segments</b><span>%.2f s of %.2f s</span></figcaption><table><tr><th>#<th>from<th>to<th>length</tr>",
         (long long)spans->shape[0], total, page->seconds);
     for (int64_t i = 0; i < spans->shape[0]; i++) {
         double from = span_edge(spans, i, 0), to = span_edge(spans, i, 1);
@@ -206,8 +222,10 @@ static void put_values(struct page *page, const char *name, const struct flow_te
 static void put_base64(struct page *page, const unsigned char *bytes, size_t length) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < length; i += 3) {
-        unsigned word = (unsigned)bytes[i] << 16 | (i + 1 < length ? (unsigned)bytes[i + 1] << 8 : 0) | (i + 2 < length ? bytes[i + 2] : 0u);
-        char four[4] = {digits[word >> 18], digits[word >> 12 & 63], i + 1 < length ? digits[word >> 6 & 63] : '=', i + 2 < length ? digits[word & 63] : '='};
+        unsigned word =
+            (unsigned)bytes[i] << 16 | (i + 1 < length ? (unsigned)bytes[i + 1] << 8 : 0) | (i + 2 < length ? bytes[i + 2] : 0u);
+        char four[4] = {digits[word >> 18], digits[word >> 12 & 63], i + 1 < length ? digits[word >> 6 & 63] : '=',
+                        i + 2 < length ? digits[word & 63] : '='};
         put_bytes(page, four, 4);
     }
 }
@@ -240,9 +258,12 @@ static void put_audio(struct page *page, const struct flow_tensor *wave, double 
 static void put_script(struct page *page) {
     static const char script[] =
         "<script>const a=document.querySelector('audio'),h=document.querySelectorAll('.head');"
-        "if(a){const f=()=>{const x=a.currentTime/T*W;h.forEach(l=>{l.setAttribute('x1',x);l.setAttribute('x2',x)});requestAnimationFrame(f)};f();"
-        "document.querySelectorAll('svg.time').forEach(s=>s.onclick=e=>{const r=s.getBoundingClientRect();a.currentTime=(e.clientX-r.left)/r.width*T;a.play()});"
-        "document.querySelectorAll('[data-at]').forEach(r=>{r.style.cursor='pointer';r.onclick=()=>{a.currentTime=r.dataset.at;a.play()}})}</script>\n";
+        "if(a){const f=()=>{const "
+        "x=a.currentTime/T*W;h.forEach(l=>{l.setAttribute('x1',x);l.setAttribute('x2',x)});requestAnimationFrame(f)};f();"
+        "document.querySelectorAll('svg.time').forEach(s=>s.onclick=e=>{const "
+        "r=s.getBoundingClientRect();a.currentTime=(e.clientX-r.left)/r.width*T;a.play()});"
+        "document.querySelectorAll('[data-at]').forEach(r=>{r.style.cursor='pointer';r.onclick=()=>{a.currentTime=r.dataset.at;a.play()}})}"
+        "</script>\n";
     put(page, "<script>const T=%.6f,W=%d</script>", page->seconds, WIDTH);
     put_bytes(page, script, strlen(script));
 }
@@ -267,11 +288,12 @@ static void put_output(struct page *page, const char *name, const struct flow_te
 
 static void put_figures(struct page *page, const struct drive *drive) {
     struct flow_memory memory = flow_session_memory(drive->session);
-    put(page, "<figure><dl><div><dt>time</dt><dd>%.1f ms</dd></div><div><dt>runs</dt><dd>%lld</dd></div>", 1e3 * drive->seconds, (long long)drive->runs);
+    put(page, "<figure><dl><div><dt>time</dt><dd>%.1f ms</dd></div><div><dt>runs</dt><dd>%lld</dd></div>", 1e3 * drive->seconds,
+        (long long)drive->runs);
     if (page->seconds > 0)
         put(page, "<div><dt>faster than real time</dt><dd>%.0f x</dd></div>", page->seconds / (drive->seconds > 0 ? drive->seconds : 1e-9));
-    put(page, "<div><dt>parameters</dt><dd>%.2f MiB</dd></div><div><dt>planned memory</dt><dd>%.2f MiB</dd></div>", (double)memory.params / 1048576,
-        (double)memory.arena / 1048576);
+    put(page, "<div><dt>parameters</dt><dd>%.2f MiB</dd></div><div><dt>planned memory</dt><dd>%.2f MiB</dd></div>",
+        (double)memory.params / 1048576, (double)memory.arena / 1048576);
     put(page, "<div><dt>resident</dt><dd>%.1f MiB</dd></div></dl></figure>\n", (double)peak_memory() / 1048576);
 }
 

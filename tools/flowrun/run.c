@@ -78,7 +78,9 @@ static void show_progress(struct job *job, const struct drive *drive) {
     double now = seconds_now();
     if (!job->bar || now - job->start < 0.5 || now - job->shown < 0.1) return;
     job->shown = now;
-    if (drive->symbol[0]) fprintf(stderr, "\r%lld pieces, %lld along %s, %.1f s ", (long long)drive->runs, (long long)drive->fed, drive->symbol, now - job->start);
+    if (drive->symbol[0])
+        fprintf(stderr, "\r%lld pieces, %lld along %s, %.1f s ", (long long)drive->runs, (long long)drive->fed, drive->symbol,
+                now - job->start);
     else fprintf(stderr, "\r%lld runs, %.1f s ", (long long)drive->runs, now - job->start);
 }
 
@@ -151,8 +153,8 @@ static void report_text(const struct job *job, const struct drive *drive) {
         if (job->targets[i].whole.data) print_summary(out, flow_graph_output(drive->graph, i).name, &job->targets[i].whole);
     if (memory.initialised)
         fprintf(out, "%s%lld parameters are in no file: initialised from the seed%s\n", DIM, (long long)memory.initialised, PLAIN);
-    fprintf(out, "%s%lld %s in %.1f ms (the first, planning included, %.1f ms); %.2f MiB planned, %.1f MiB resident%s\n", printed ? "" : DIM,
-            (long long)drive->runs, drive->runs == 1 ? "run" : "runs", 1e3 * drive->seconds, 1e3 * drive->first_seconds,
+    fprintf(out, "%s%lld %s in %.1f ms (the first, planning included, %.1f ms); %.2f MiB planned, %.1f MiB resident%s\n",
+            printed ? "" : DIM, (long long)drive->runs, drive->runs == 1 ? "run" : "runs", 1e3 * drive->seconds, 1e3 * drive->first_seconds,
             (double)memory.arena / 1048576, (double)peak_memory() / 1048576, printed ? "" : PLAIN);
 }
 

@@ -93,8 +93,7 @@ static int open_file(struct source *source, flow_runtime *runtime, const char *v
     if (hash) tensor = flow_file_get(source->file, hash + 1);
     else if (flow_file_count(source->file) == 1) tensor = flow_file_tensor(source->file, 0);
     else tensor = flow_file_get(source->file, source->name);
-    if (!tensor)
-        return command_say(EXIT_USAGE, "%s has no tensor '%s'; say which by %s#NAME", path, hash ? hash + 1 : source->name, path);
+    if (!tensor) return command_say(EXIT_USAGE, "%s has no tensor '%s'; say which by %s#NAME", path, hash ? hash + 1 : source->name, path);
     source->tensor = *tensor;
     source->rate = flow_file_rate(source->file);
     return fit_rank(source);
@@ -139,7 +138,8 @@ static int open_all(struct sources *sources, const struct command *command, flow
 }
 
 /* What the graph names itself, files beside it. */
-static int open_defaults(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live) {
+static int open_defaults(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph,
+                         bool live) {
     char folder[4096];
     const char *slash = strrchr(command->graph, '/');
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash + 1 - command->graph) : 0, command->graph);

@@ -12,7 +12,7 @@ struct source {
     flow_file *file;
     void *owned;
     flow_wave *wave;
-    double rate;                 /* of a wav file or stream; 0 */
+    double rate; /* of a wav file or stream; 0 */
 };
 
 struct sources {

@@ -76,7 +76,8 @@ static void compare(struct recorded *recorded, const char *name, const struct fl
     recorded->compared++;
     if (!shapes_fit(found, expected, exact)) {
         recorded->failed++;
-        printf("%sFAIL%s %-24s found %s, expected %s\n", RED, PLAIN, name, print_type(found, a, sizeof a), print_type(expected, b, sizeof b));
+        printf("%sFAIL%s %-24s found %s, expected %s\n", RED, PLAIN, name, print_type(found, a, sizeof a),
+               print_type(expected, b, sizeof b));
         return;
     }
     double largest = 0, worst = 0;
@@ -94,7 +95,8 @@ static void compare(struct recorded *recorded, const char *name, const struct fl
         printf("%s%s%s %-24s %-20s off by %.3g, allowed %.3g%s", holds ? GREEN : RED, holds ? "ok  " : "FAIL", PLAIN, name,
                print_type(expected, b, sizeof b), worst, allowed, holds ? "\n" : "");
     if (!holds)
-        printf(" (element %lld: found %.9g, expected %.9g)\n", (long long)where, flow_tensor_real(found, where), flow_tensor_real(expected, where));
+        printf(" (element %lld: found %.9g, expected %.9g)\n", (long long)where, flow_tensor_real(found, where),
+               flow_tensor_real(expected, where));
 }
 
 static int compare_all(struct recorded *recorded, const struct drive *drive) {

@@ -87,8 +87,8 @@ struct flow_graph_options {
     int32_t precision;      /* FLOW_F32, or FLOW_F64: every f32 of the graph is computed in f64 */
     const char *const *set; /* "name=value": variables */
     size_t set_count;
-    const char *weights;    /* in place of the graph's own; "": none */
-    bool seeded;            /* `seed` replaces the graph's */
+    const char *weights; /* in place of the graph's own; "": none */
+    bool seeded;         /* `seed` replaces the graph's */
     uint64_t seed;
 };
 FLOW_EXPORT int flow_graph_open(flow_runtime *runtime, const char *path, const struct flow_graph_options *options, flow_errors **errors,
@@ -100,8 +100,8 @@ FLOW_EXPORT void flow_graph_free(flow_graph *graph); /* after its sessions */
 
 struct flow_graph_port {
     const char *name;
-    int32_t dtype;  /* inputs; -1 for outputs */
-    int32_t rank;   /* inputs; -1 for outputs */
+    int32_t dtype;                      /* inputs; -1 for outputs */
+    int32_t rank;                       /* inputs; -1 for outputs */
     const char *extents[FLOW_RANK_MAX]; /* inputs: "B", "160" */
 };
 FLOW_EXPORT const char *flow_graph_name(const flow_graph *graph);
@@ -163,7 +163,7 @@ FLOW_EXPORT void flow_session_cancel(flow_session *session); /* [any thread, sig
 struct flow_memory {
     int64_t arena, unshared; /* bytes of the planned arena; without reuse */
     int64_t params, packed, states;
-    int64_t initialised;     /* parameters that no file gave */
+    int64_t initialised; /* parameters that no file gave */
 };
 FLOW_EXPORT struct flow_memory flow_session_memory(const flow_session *session);
 struct flow_times {
@@ -193,7 +193,7 @@ FLOW_EXPORT const char *flow_file_name(const flow_file *file, size_t index);
 FLOW_EXPORT const struct flow_tensor *flow_file_tensor(const flow_file *file, size_t index);
 FLOW_EXPORT const struct flow_tensor *flow_file_get(const flow_file *file, const char *name); /* NULL */
 FLOW_EXPORT const char *flow_file_metadata(const flow_file *file, const char *key);           /* NULL */
-FLOW_EXPORT double flow_file_rate(const flow_file *file); /* samples a second; 0 */
+FLOW_EXPORT double flow_file_rate(const flow_file *file);                                     /* samples a second; 0 */
 
 struct flow_named {
     const char *name;
@@ -210,7 +210,8 @@ FLOW_EXPORT void flow_wave_close(flow_wave *wave);
 FLOW_EXPORT int32_t flow_wave_channels(const flow_wave *wave);
 FLOW_EXPORT double flow_wave_rate(const flow_wave *wave); /* 0: raw */
 /* Waits for `least` samples of each channel or the end; at most `count` go to samples[channel*stride + i]; *got 0: the end. */
-FLOW_EXPORT int flow_wave_next(flow_wave *wave, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got, flow_errors **errors);
+FLOW_EXPORT int flow_wave_next(flow_wave *wave, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got,
+                               flow_errors **errors);
 
 #ifdef __cplusplus
 }

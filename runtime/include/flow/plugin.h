@@ -35,19 +35,19 @@ extern "C" {
 /* ---- Results ---------------------------------------------------------------------------------------------------- */
 
 /* 0 is success, negative an error. One list: names, numbers and texts cannot disagree. */
-#define FLOW_STATUS_MAP(XX)                                                                                            \
-    XX(OK, 0, "done")                                                                                                  \
-    XX(ERROR_MEMORY, -1, "out of memory")                                                                              \
-    XX(ERROR_USAGE, -2, "wrong usage")                                                                                 \
-    XX(ERROR_GRAPH, -3, "the graph is wrong")                                                                          \
-    XX(ERROR_SHAPE, -4, "shapes do not fit")                                                                           \
-    XX(ERROR_TYPE, -5, "types do not fit")                                                                             \
-    XX(ERROR_RANGE, -6, "a value is out of range")                                                                     \
-    XX(ERROR_UNSUPPORTED, -7, "not supported")                                                                         \
-    XX(ERROR_IO, -8, "input or output failed")                                                                         \
-    XX(ERROR_FORMAT, -9, "a file is damaged or of another format")                                                     \
-    XX(ERROR_PLUGIN, -10, "a plugin is wrong")                                                                         \
-    XX(ERROR_CANCELLED, -11, "cancelled")                                                                              \
+#define FLOW_STATUS_MAP(XX)                                        \
+    XX(OK, 0, "done")                                              \
+    XX(ERROR_MEMORY, -1, "out of memory")                          \
+    XX(ERROR_USAGE, -2, "wrong usage")                             \
+    XX(ERROR_GRAPH, -3, "the graph is wrong")                      \
+    XX(ERROR_SHAPE, -4, "shapes do not fit")                       \
+    XX(ERROR_TYPE, -5, "types do not fit")                         \
+    XX(ERROR_RANGE, -6, "a value is out of range")                 \
+    XX(ERROR_UNSUPPORTED, -7, "not supported")                     \
+    XX(ERROR_IO, -8, "input or output failed")                     \
+    XX(ERROR_FORMAT, -9, "a file is damaged or of another format") \
+    XX(ERROR_PLUGIN, -10, "a plugin is wrong")                     \
+    XX(ERROR_CANCELLED, -11, "cancelled")                          \
     XX(ERROR_INTERNAL, -12, "internal error")
 
 #define FLOW_STATUS_ENTRY(name, value, text) FLOW_##name = value,
@@ -57,14 +57,14 @@ enum { FLOW_STATUS_MAP(FLOW_STATUS_ENTRY) FLOW_STATUS_END_ = 1 };
 /* ---- Element types and tensors ---------------------------------------------------------------------------------- */
 
 /* XX(NAME, number, text, bytes) */
-#define FLOW_TYPE_MAP(XX)                                                                                              \
-    XX(F32, 0, "f32", 4)                                                                                               \
-    XX(F16, 1, "f16", 2)                                                                                               \
-    XX(BF16, 2, "bf16", 2)                                                                                             \
-    XX(F64, 3, "f64", 8)                                                                                               \
-    XX(I32, 4, "i32", 4)                                                                                               \
-    XX(I64, 5, "i64", 8)                                                                                               \
-    XX(U8, 6, "u8", 1)                                                                                                 \
+#define FLOW_TYPE_MAP(XX)  \
+    XX(F32, 0, "f32", 4)   \
+    XX(F16, 1, "f16", 2)   \
+    XX(BF16, 2, "bf16", 2) \
+    XX(F64, 3, "f64", 8)   \
+    XX(I32, 4, "i32", 4)   \
+    XX(I64, 5, "i64", 8)   \
+    XX(U8, 6, "u8", 1)     \
     XX(BOOL, 7, "bool", 1)
 
 #define FLOW_TYPE_ENTRY(name, value, text, bytes) FLOW_##name = value,
@@ -149,47 +149,51 @@ struct flow_attr {
     const char *summary; /* half a line: meaning and unit */
     int32_t type;        /* FLOW_ATTR_* */
     uint32_t flags;
-    uint32_t offset;     /* into the attribute struct */
+    uint32_t offset; /* into the attribute struct */
     uint32_t reserved;
     const char *fallback; /* the default, as text */
     double min, max;      /* inclusive; of each number in a list */
     const char *choices;  /* "none|tanh", or NULL */
 };
 
-#define FLOW_ATTR_TYPE_(field)                                                                                         \
+#define FLOW_ATTR_TYPE_(field) \
     _Generic((field), int64_t : FLOW_ATTR_INT, double : FLOW_ATTR_REAL, bool : FLOW_ATTR_BOOL, const char * : FLOW_ATTR_TEXT,  \
              int32_t : FLOW_ATTR_CHOICE, struct flow_ints : FLOW_ATTR_INTS, struct flow_values : FLOW_ATTR_VALUES,     \
              struct flow_dtype : FLOW_ATTR_DTYPE)
 
 /* A number (or list of numbers, flag, word) with a range. */
-#define FLOW_ATTR(type, field, help, fallback, min, max)                                                               \
+#define FLOW_ATTR(type, field, help, fallback, min, max) \
     { #field, help, FLOW_ATTR_TYPE_(((type *)0)->field), 0, (uint32_t)offsetof(type, field), 0, fallback, min, max, NULL }
 /* A flag, a word, an element type: no range. */
 #define FLOW_ATTR_PLAIN(type, field, help, fallback) FLOW_ATTR(type, field, help, fallback, FLOW_NO_MIN, FLOW_NO_MAX)
 /* One of "a|b|c" (an int32_t), or a struct flow_ints that also accepts those words. */
-#define FLOW_ATTR_CHOICES(type, field, help, fallback, choices)                                                        \
-    { #field, help, FLOW_ATTR_TYPE_(((type *)0)->field), 0, (uint32_t)offsetof(type, field), 0, fallback, FLOW_NO_MIN, \
-      FLOW_NO_MAX, choices }
+#define FLOW_ATTR_CHOICES(type, field, help, fallback, choices)                                                                       \
+    {                                                                                                                                 \
+#field, help, FLOW_ATTR_TYPE_(((type *)0)->field), 0, (uint32_t)offsetof(type, field), 0, fallback, FLOW_NO_MIN, FLOW_NO_MAX, \
+            choices                                                                                                                   \
+    }
 /* A struct flow_ints that is a shape: symbols, expressions, 0 and -1 as the operator says. */
-#define FLOW_ATTR_SHAPE(type, field, help, fallback)                                                                   \
-    { #field, help, FLOW_ATTR_TYPE_(((type *)0)->field), FLOW_SYMBOLS, (uint32_t)offsetof(type, field), 0, fallback,   \
-      FLOW_NO_MIN, FLOW_NO_MAX, NULL }
+#define FLOW_ATTR_SHAPE(type, field, help, fallback)                                                                                \
+    {                                                                                                                               \
+#field, help, FLOW_ATTR_TYPE_(((type *)0)->field), FLOW_SYMBOLS, (uint32_t)offsetof(type, field), 0, fallback, FLOW_NO_MIN, \
+            FLOW_NO_MAX, NULL                                                                                                       \
+    }
 
 /* ---- Ports, parameters, states ---------------------------------------------------------------------------------- */
 
 enum {
-    FLOW_OPTIONAL = 1 << 0,  /* input: may be left out (rank -1); output: exists only where infer gives it a rank */
-    FLOW_VARIADIC = 1 << 1,  /* any number, the last row only; output names are the row's name and a number: y0 y1 */
-    FLOW_STRIDED = 1 << 2,   /* input: any strides are read; without it the runtime copies a view first */
-    FLOW_OWN_TYPE = 1 << 3,  /* its type need not equal that of the other inputs */
-    FLOW_NO_GRAD = 1 << 4,   /* no gradient flows through it */
-    FLOW_DYNAMIC = 1 << 5,   /* output: shape[0] planned is a bound; forward writes the true extent into out->shape[0] */
-    FLOW_DECLARED = 1 << 6,  /* param: a row of documentation; infer declares the parameters of that kind by name */
-    FLOW_RUNNING = 1 << 7,   /* param: a statistic, not trained, saved and loaded with the weights */
-    FLOW_IN_PLACE = 1 << 8,  /* state: state_out is the same memory as state_in */
-    FLOW_WHOLE = 1 << 10,    /* output: what all that came so far amounts to (a last state): has no streaming axis */
-    FLOW_APPENDED = 1 << 9   /* state: as IN_PLACE; it grows along `axis`, and the rows that were there stay. infer says by how many (state_out less
-                              * state); nothing else may depend on how many there are, which forward reads in state_in */
+    FLOW_OPTIONAL = 1 << 0, /* input: may be left out (rank -1); output: exists only where infer gives it a rank */
+    FLOW_VARIADIC = 1 << 1, /* any number, the last row only; output names are the row's name and a number: y0 y1 */
+    FLOW_STRIDED = 1 << 2,  /* input: any strides are read; without it the runtime copies a view first */
+    FLOW_OWN_TYPE = 1 << 3, /* its type need not equal that of the other inputs */
+    FLOW_NO_GRAD = 1 << 4,  /* no gradient flows through it */
+    FLOW_DYNAMIC = 1 << 5,  /* output: shape[0] planned is a bound; forward writes the true extent into out->shape[0] */
+    FLOW_DECLARED = 1 << 6, /* param: a row of documentation; infer declares the parameters of that kind by name */
+    FLOW_RUNNING = 1 << 7,  /* param: a statistic, not trained, saved and loaded with the weights */
+    FLOW_IN_PLACE = 1 << 8, /* state: state_out is the same memory as state_in */
+    FLOW_WHOLE = 1 << 10,   /* output: what all that came so far amounts to (a last state): has no streaming axis */
+    FLOW_APPENDED = 1 << 9  /* state: as IN_PLACE; it grows along `axis`, and the rows that were there stay. infer says by how many
+                             * (state_out less  state); nothing else may depend on how many there are, which forward reads in state_in */
 };
 /* Output: may be written over input i (of equal bytes, contiguous) when nothing else reads that input. */
 #define FLOW_INPLACE(i) (((uint32_t)(i) + 1u) << 16)
@@ -227,7 +231,7 @@ struct flow_state {
     const char *init;  /* "zeros" or "constant(v)" */
     uint32_t types;    /* as for a parameter */
     uint32_t flags;
-    int32_t axis;      /* FLOW_APPENDED: the axis that grows */
+    int32_t axis; /* FLOW_APPENDED: the axis that grows */
     int32_t reserved;
 };
 
@@ -250,10 +254,10 @@ struct flow_infer {
 
     uint32_t in_count, out_count, param_count, state_count;
     const struct flow_tensor *in;
-    struct flow_tensor *out;          /* as many as are referred to, at least the table's rows */
-    const struct flow_tensor *param;  /* table order; those declared by name follow in order of declaration */
-    struct flow_tensor *state;        /* extents that come in; `first`: infer may set them */
-    struct flow_tensor *state_out;    /* extents that go out; filled in as equal to `state` */
+    struct flow_tensor *out;         /* as many as are referred to, at least the table's rows */
+    const struct flow_tensor *param; /* table order; those declared by name follow in order of declaration */
+    struct flow_tensor *state;       /* extents that come in; `first`: infer may set them */
+    struct flow_tensor *state_out;   /* extents that go out; filled in as equal to `state` */
 
     /* Streaming: the piece in hand is `in`; axis in_axis[i] of input i is the one that is cut into pieces (-1: none; the input is
      * whole). Infer says which axis of each output is. `flush`: this is the last piece (extent 0 or more): emit what is held. */
@@ -265,10 +269,10 @@ struct flow_infer {
     int32_t *out_axis; /* filled in as -1 when nothing streams; must be set where it does */
 
     /* Results. */
-    int64_t workspace; /* bytes forward needs, 64-byte aligned; contents undefined at each call */
-    int64_t packed;    /* bytes prepare fills; 0: no prepare */
-    uint64_t packed_key; /* prepared bytes are shared between plans of equal key and size: mix in what the layout depends on */
-    int32_t *view_of;  /* per output: index of the input it is a view of, or -1 (filled in so); set out's strides too */
+    int64_t workspace;    /* bytes forward needs, 64-byte aligned; contents undefined at each call */
+    int64_t packed;       /* bytes prepare fills; 0: no prepare */
+    uint64_t packed_key;  /* prepared bytes are shared between plans of equal key and size: mix in what the layout depends on */
+    int32_t *view_of;     /* per output: index of the input it is a view of, or -1 (filled in so); set out's strides too */
     int64_t *view_offset; /* elements from that input's first element */
     int64_t delay;        /* streaming: steps by which the first output lags behind the input it depends on last */
     double flops;
@@ -361,8 +365,8 @@ struct flow_host {
 
     /* Calls body(context, begin, end) over [0, count) in pieces of `grain` (the last may be shorter), on this and idle threads, and
      * returns when all are done. Piece borders depend on count and grain alone, so results do not depend on threads. [run] */
-    void (*parallel_for)(const struct flow_call *call, int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
-                         void *context);
+    void (*parallel_for)(const struct flow_call *call, int64_t count, int64_t grain,
+                         void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
     /* Matrix products, spread over the threads by themselves. [run] */
     int (*gemm)(const struct flow_call *call, const struct flow_gemm *product);
@@ -384,20 +388,26 @@ struct flow_host {
 /* ---- Tables ----------------------------------------------------------------------------------------------------- */
 
 /* count rows of `size` bytes each. FLOW_TABLE(array) fills one in. */
-#define FLOW_TABLE_OF(row) { uint32_t count, size; const struct row *at; }
+#define FLOW_TABLE_OF(row)    \
+    {                         \
+        uint32_t count, size; \
+        const struct row *at; \
+    }
 struct flow_ports FLOW_TABLE_OF(flow_port);
 struct flow_params FLOW_TABLE_OF(flow_param);
 struct flow_states FLOW_TABLE_OF(flow_state);
 struct flow_attrs FLOW_TABLE_OF(flow_attr);
-#define FLOW_TABLE(array) { (uint32_t)(sizeof(array) / sizeof((array)[0])), (uint32_t)sizeof((array)[0]), (array) }
-#define FLOW_TABLE_EMPTY { 0, 0, NULL }
+#define FLOW_TABLE(array) \
+    { (uint32_t)(sizeof(array) / sizeof((array)[0])), (uint32_t)sizeof((array)[0]), (array) }
+#define FLOW_TABLE_EMPTY \
+    { 0, 0, NULL }
 
 /* An operator brings kernels, and a second plugin may bring more for it. Of those that fit, the highest priority wins. */
 struct flow_kernel {
     const char *op; /* in a plugin's own table: whose kernel it is; NULL in an operator's */
     int32_t device;
-    uint32_t types;  /* of the node: the first floating input (else output or parameter), else the first input */
-    int32_t isa;     /* least FLOW_ISA_* */
+    uint32_t types; /* of the node: the first floating input (else output or parameter), else the first input */
+    int32_t isa;    /* least FLOW_ISA_* */
     int32_t priority;
     bool (*supports)(const struct flow_infer *infer); /* NULL: any shape; called after infer */
     int (*forward)(const struct flow_call *call);
@@ -408,7 +418,7 @@ struct flow_kernels FLOW_TABLE_OF(flow_kernel);
 
 struct flow_operator {
     uint32_t size;
-    uint32_t flags;        /* FLOW_OP_* */
+    uint32_t flags; /* FLOW_OP_* */
     const char *name;
     const char *summary;   /* one line */
     const char *equation;  /* may have several lines */
@@ -421,19 +431,22 @@ struct flow_operator {
     struct flow_kernels kernels; /* this operator's own */
     uint32_t attrs_size;         /* bytes of the attribute struct */
     uint32_t priv_size;
-    int (*infer)(struct flow_infer *infer);                /* NULL: the patterns say all */
-    int (*prepare)(const struct flow_call *call);          /* fills call->packed; sees param and attrs and priv, no inputs */
+    int (*infer)(struct flow_infer *infer);       /* NULL: the patterns say all */
+    int (*prepare)(const struct flow_call *call); /* fills call->packed; sees param and attrs and priv, no inputs */
     int (*describe)(const struct flow_infer *infer, char *text, size_t size); /* what this plan chose, for `check`; NULL: nothing */
 };
 
 enum {
-    FLOW_OP_RANDOM = 1 << 0,   /* draws: never computed once for all runs */
+    FLOW_OP_RANDOM = 1 << 0,    /* draws: never computed once for all runs */
     FLOW_OP_POINTWISE = 1 << 1, /* each output element depends on the like elements alone: streams along any axis */
-    FLOW_OP_VALUE = 1 << 2     /* no inputs, the same result in every run: computed once */
+    FLOW_OP_VALUE = 1 << 2      /* no inputs, the same result in every run: computed once */
 };
 
 /* Pointers, so that each operator can stand in a file of its own. */
-struct flow_operators { uint32_t count, size; const struct flow_operator *const *at; };
+struct flow_operators {
+    uint32_t count, size;
+    const struct flow_operator *const *at;
+};
 
 struct flow_plugin {
     uint32_t size;
@@ -446,7 +459,7 @@ struct flow_plugin {
     const char *summary;
     const char *reference;
     struct flow_operators operators;
-    struct flow_kernels kernels; /* for operators of other plugins */
+    struct flow_kernels kernels;              /* for operators of other plugins */
     const void *(*extension)(const char *id); /* or NULL */
 };
 

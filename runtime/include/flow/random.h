@@ -25,9 +25,7 @@ static inline void flow_philox(uint64_t key, uint64_t run, uint64_t counter, uin
 /* Uniform on [0, 1) with 24 bits (exact in f32). */
 static inline float flow_uniform_f32(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
 /* Uniform on [0, 1) with 53 bits. */
-static inline double flow_uniform_f64(uint32_t high, uint32_t low) {
-    return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53;
-}
+static inline double flow_uniform_f64(uint32_t high, uint32_t low) { return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53; }
 
 /* 64-bit mixing of a seed and a name: FNV-1a over the bytes, then the finaliser of SplitMix64. */
 static inline uint64_t flow_key(uint64_t seed, const char *name) {

@@ -10,5 +10,6 @@
 
 static const struct flow_operator only = {.size = sizeof only, .name = TEXT(OPERATOR)};
 static const struct flow_operator *const operators[] = {&only};
-static const struct flow_plugin plugin = {.size = sizeof plugin, .abi = ABI, .api = FLOW_API, .name = TEXT(PLUGIN), .operators = FLOW_TABLE(operators)};
+static const struct flow_plugin plugin = {
+    .size = sizeof plugin, .abi = ABI, .api = FLOW_API, .name = TEXT(PLUGIN), .operators = FLOW_TABLE(operators)};
 const struct flow_plugin *FLOW_ENTRY(void) { return &plugin; }
