@@ -5,10 +5,12 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void pattern_begin(struct bindings *bindings, const struct flow_operator *op, const void *attrs) {
     bindings->op = op, bindings->attrs = attrs, bindings->count = 0, bindings->leading = -1;
+    bindings->printed = -1;
 }
 
 /* ---- Names ---- */
@@ -248,15 +250,15 @@ int pattern_when(const struct bindings *bindings, const char *when, char *why) {
 
 /* ---- Initialisers ---- */
 
-/* The shortest decimal that reads back as the same number. */
-static size_t print_real(char *buffer, size_t size, double value) {
-    int length = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        length = snprintf(buffer, size, "%.*g", digits, value);
-        double back = 0;
-        if (sscanf(buffer, "%lf", &back) == 1 && back == value) break;
+/* A short decimal that reads back as the same number; `buffer` has room for 32 characters. */
+static size_t print_real(struct bindings *bindings, char *buffer, double value) {
+    double size = fabs(value);
+    if (size != bindings->printed) {
+        bindings->printed = size;
+        snprintf(bindings->digits, sizeof bindings->digits, "%.15g", size);
+        if (strtod(bindings->digits, NULL) != size) snprintf(bindings->digits, sizeof bindings->digits, "%.17g", size);
     }
-    return (size_t)length;
+    return (size_t)snprintf(buffer, 32, "%s%s", signbit(value) ? "-" : "", bindings->digits);
 }
 
 static bool plain_numbers(const char *arguments) {
@@ -279,7 +281,7 @@ static const char *argument_end(const char *at) {
     return NULL;
 }
 
-int pattern_init(const struct bindings *bindings, struct arena *arena, const char *init, const char **out, char *why) {
+int pattern_init(struct bindings *bindings, struct arena *arena, const char *init, const char **out, char *why) {
     why[0] = 0;
     if (init && init[0] == '@') {
         const struct flow_attr *row = attribute_row(bindings->op, init + 1, strlen(init + 1));
@@ -303,7 +305,7 @@ int pattern_init(const struct bindings *bindings, struct arena *arena, const cha
         struct number value;
         while (*at == ' ') at++;
         end = argument_end(at);
-        if (!end || used > MOST - 32) {
+        if (!end || used > MOST - 40) {
             snprintf(why, PATTERN_WHY, "'%.80s' %s", init, end ? "has too many arguments" : "lacks a closing parenthesis");
             return FLOW_ERROR_GRAPH;
         }
@@ -313,7 +315,7 @@ int pattern_init(const struct bindings *bindings, struct arena *arena, const cha
             why[0] = 0;
             return 0;
         }
-        used += value.real ? print_real(text + used, MOST - used, value.r)
+        used += value.real ? print_real(bindings, text + used, value.r)
                            : (size_t)snprintf(text + used, MOST - used, "%lld", (long long)value.i);
         if (*end == ')') {
             if (end[1]) {

@@ -24,6 +24,8 @@ struct bindings {
     uint32_t count;
     int32_t leading; /* axes that "..." stands for; -1: not bound */
     int64_t leading_extents[FLOW_RANK_MAX];
+    double printed; /* the number printed last, without its sign: initialisers are often (-a, a), of several parameters */
+    char digits[32];
 };
 
 void pattern_begin(struct bindings *bindings, const struct flow_operator *op, const void *attrs);
@@ -45,6 +47,6 @@ int must_use pattern_when(const struct bindings *bindings, const char *when, cha
 /* The initialiser with its arguments as plain numbers, in `arena` where it is
  * not `init` itself. "@name" is the text attribute's. Negative: `why` says (or
  * is empty when memory ran out). */
-int must_use pattern_init(const struct bindings *bindings, struct arena *arena, const char *init, const char **out, char *why);
+int must_use pattern_init(struct bindings *bindings, struct arena *arena, const char *init, const char **out, char *why);
 
 #endif

@@ -252,7 +252,7 @@ Test(pattern, conditions) {
     cr_expect_lt(pattern_when(&b, "unheard_of", why), 0);
 }
 
-static void starts(const struct bindings *b, const char *init, const char *expected) {
+static void starts(struct bindings *b, const char *init, const char *expected) {
     struct arena arena;
     const char *out = NULL;
     char why[PATTERN_WHY];
