@@ -25,10 +25,13 @@ static inline int64_t shape_span(const struct flow_tensor *t, int32_t begin, int
 }
 static inline int64_t shape_count(const struct flow_tensor *t) { return shape_span(t, 0, t->rank); }
 
-/* Row-major strides for the shape there is. */
+/* Row-major strides for the shape there is; of a shape that is too large (the host then refuses it) they mean nothing. */
 static inline void shape_dense(struct flow_tensor *t) {
     int64_t step = 1;
-    for (int32_t i = t->rank - 1; i >= 0; i--) t->strides[i] = step, step *= t->shape[i] > 0 ? t->shape[i] : 1;
+    for (int32_t i = t->rank - 1; i >= 0; i--) {
+        t->strides[i] = step;
+        if (__builtin_mul_overflow(step, t->shape[i] > 0 ? t->shape[i] : 1, &step)) step = 0;
+    }
 }
 /* Are the elements in row-major order without gaps? Strides of axes of extent 1 do not matter; an empty tensor always is. */
 static inline bool shape_is_dense(const struct flow_tensor *t) {

@@ -82,7 +82,7 @@ bool reader_set(struct reader *reader, struct map *map, const char *key, int64_t
 
 bool reader_spend(struct reader *reader, struct position at, int64_t units) {
     if (reader->stopped) return false;
-    reader->work += units;
+    if (__builtin_add_overflow(reader->work, units, &reader->work)) reader->work = INT64_MAX;
     if (reader->work <= WORK_MOST && reader->nodes <= NODES_MOST) return true;
     reader_fail(reader, at, "the graph is too large: %s",
                 reader->nodes > NODES_MOST ? "its subgraphs, copied out, make more than 1000000 nodes" : "it repeats itself without end");
