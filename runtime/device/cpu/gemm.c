@@ -29,6 +29,7 @@ struct task {
     struct cpu *cpu;
     const struct gemm_kernels *kernels;
     enum path path;
+    bool gather; /* DOTS: B's few columns are made contiguous first */
     int64_t element;
     int64_t rows, columns; /* of a tile */
     int64_t across, tiles; /* tiles side by side; tiles in one product of the batch */
@@ -38,11 +39,15 @@ struct task {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static enum path path_of(const struct flow_gemm *g) {
+static enum path path_of(const struct flow_gemm *g, bool *gather) {
     const bool a_rows = g->a_col == 1 || g->k <= 1, narrow = g->n <= GEMM_DOT_COLUMNS;
     const bool b_columns = g->packed_b ? narrow : g->b_row == 1;
+    *gather = false;
     if (narrow && a_rows && b_columns) return PATH_DOTS;
-    if (g->m > GEMM_FEW_ROWS) return PATH_TILE;
+    if (g->m > GEMM_FEW_ROWS) {
+        *gather = narrow && a_rows && !g->packed_b && g->k <= CPU_SCRATCH / (GEMM_DOT_COLUMNS * 8);
+        return *gather ? PATH_DOTS : PATH_TILE;
+    }
     if (g->packed_b ? !narrow : g->b_col == 1 || g->n == 1) return PATH_FEW_ROWS;
     return a_rows && b_columns ? PATH_DOTS : PATH_TILE;
 }
@@ -56,23 +61,32 @@ static struct flow_gemm product_of(const struct task *task, int64_t batch) {
     return g;
 }
 
-static void run_part(const struct task *task, const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
-    if (task->path == PATH_DOTS) task->kernels->dots(g, m0, m1, n0, n1);
-    else if (task->path == PATH_FEW_ROWS) task->kernels->few_rows(g, n0, n1);
-    else task->kernels->tile(g, m0, m1, n0, n1, scratch);
+static bool needs_scratch(const struct task *task) { return task->path == PATH_TILE || task->gather; }
+
+static void run_part(const struct task *task, const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                     struct cpu_scratch *scratch) {
+    const struct gemm_kernels *kernels = task->kernels;
+    if (task->gather) {
+        struct flow_gemm gathered = *g;
+        kernels->pack(g->k, g->n, g->b, g->dtype, g->b_row, g->b_col, scratch->at);
+        gathered.b = NULL, gathered.packed_b = scratch->at;
+        kernels->dots(&gathered, m0, m1, n0, n1);
+    } else if (task->path == PATH_DOTS) kernels->dots(g, m0, m1, n0, n1);
+    else if (task->path == PATH_FEW_ROWS) kernels->few_rows(g, n0, n1);
+    else kernels->tile(g, m0, m1, n0, n1, scratch->at);
 }
 
 static void run_tiles(void *context, int64_t begin, int64_t end) {
     struct task *task = context;
     struct cpu_scratch *scratch = NULL;
-    if (task->path == PATH_TILE && !(scratch = cpu_scratch_take(task->cpu))) {
+    if (needs_scratch(task) && !(scratch = cpu_scratch_take(task->cpu))) {
         atomic_store_explicit(&task->failed, true, memory_order_relaxed);
         return;
     }
     for (int64_t i = begin; i < end; i++) {
         const struct flow_gemm g = product_of(task, i / task->tiles);
         const int64_t tile = i % task->tiles, m0 = tile / task->across * task->rows, n0 = tile % task->across * task->columns;
-        run_part(task, &g, m0, least(m0 + task->rows, g.m), n0, least(n0 + task->columns, g.n), scratch ? scratch->at : NULL);
+        run_part(task, &g, m0, least(m0 + task->rows, g.m), n0, least(n0 + task->columns, g.n), scratch);
     }
     cpu_scratch_give(task->cpu, scratch);
 }
@@ -114,36 +128,40 @@ static int spread(struct task *task, double total) {
     return atomic_load_explicit(&task->failed, memory_order_relaxed) ? FLOW_ERROR_MEMORY : FLOW_OK;
 }
 
+/* The factors of an empty sum may have no memory: nothing of them is read. */
+static struct flow_gemm without_factors(const struct flow_gemm *product) {
+    struct flow_gemm g = *product;
+    g.k = 0, g.a = g.b = g.c, g.packed_b = NULL;
+    g.a_row = g.a_batch = g.b_row = g.b_batch = 0, g.a_col = g.b_col = 1;
+    return g;
+}
+
+static int run_batch(struct task *task) {
+    struct cpu_scratch *scratch = NULL;
+    if (needs_scratch(task) && !(scratch = cpu_scratch_take(task->cpu))) return FLOW_ERROR_MEMORY;
+    if (task->g->batch <= 1) run_part(task, task->g, 0, task->g->m, 0, task->g->n, scratch);
+    else
+        for (int64_t i = 0; i < task->g->batch; i++) {
+            const struct flow_gemm g = product_of(task, i);
+            run_part(task, &g, 0, g.m, 0, g.n, scratch);
+        }
+    cpu_scratch_give(task->cpu, scratch);
+    return FLOW_OK;
+}
+
 int cpu_gemm(const struct flow_call *call, const struct flow_gemm *product) {
     const struct flow_host *host = call->host;
-    const int64_t batch = most(product->batch, 1);
-    if (product->m <= 0 || product->n <= 0) return FLOW_OK;
     struct flow_gemm empty;
-    if (product->k <= 0) { /* the factors may have no memory: nothing of them is read */
-        empty = *product;
-        empty.k = 0, empty.a = empty.b = empty.c, empty.packed_b = NULL;
-        empty.a_row = empty.a_batch = empty.b_row = empty.b_batch = 0, empty.a_col = empty.b_col = 1;
-        product = &empty;
-    }
-    struct task task = {.g = product,
-                        .cpu = host->device,
-                        .kernels = kernels_of(host->isa, product->dtype),
-                        .path = path_of(product),
-                        .element = product->dtype == FLOW_F64 ? 8 : 4};
+    if (product->m <= 0 || product->n <= 0) return FLOW_OK;
+    if (product->k <= 0) empty = without_factors(product), product = &empty;
+    const struct gemm_kernels *kernels = kernels_of(host->isa, product->dtype);
+    struct task task = {.g = product, .cpu = host->device, .kernels = kernels, .element = product->dtype == FLOW_F64 ? 8 : 4};
+    task.path = path_of(product, &task.gather);
     if (pool_spreads(&task.cpu->pool)) {
-        const double total = cost(&task, (double)product->m, (double)product->n) * (double)batch;
+        const double total = cost(&task, (double)product->m, (double)product->n) * (double)most(product->batch, 1);
         if (total > SPREAD_FROM) return spread(&task, total);
     }
-    struct cpu_scratch *scratch = NULL;
-    if (task.path == PATH_TILE && !(scratch = cpu_scratch_take(task.cpu))) return FLOW_ERROR_MEMORY;
-    if (batch == 1) run_part(&task, product, 0, product->m, 0, product->n, scratch ? scratch->at : NULL);
-    else
-        for (int64_t i = 0; i < batch; i++) {
-            const struct flow_gemm g = product_of(&task, i);
-            run_part(&task, &g, 0, g.m, 0, g.n, scratch ? scratch->at : NULL);
-        }
-    cpu_scratch_give(task.cpu, scratch);
-    return FLOW_OK;
+    return run_batch(&task);
 }
 
 int64_t cpu_gemm_packed_bytes(const struct flow_host *host, int32_t dtype, int64_t k, int64_t n) {

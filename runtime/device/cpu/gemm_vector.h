@@ -13,18 +13,18 @@
 /* ROWS by 2 vectors of accumulators, two vectors of B and one broadcast element of A fill the registers. */
 #if defined(__AVX512F__)
 #define GEMM_ROWS 14
-enum { VECTOR = 64 };
+enum { VECTOR = 64, CHUNKS = 1 };
 #elif defined(__AVX2__)
 #define GEMM_ROWS 6
-enum { VECTOR = 32 };
+enum { VECTOR = 32, CHUNKS = 16 };
 #elif defined(__aarch64__)
 #define GEMM_ROWS 12
-enum { VECTOR = 16 };
+enum { VECTOR = 16, CHUNKS = 8 };
 #else
 #define GEMM_ROWS 4
-enum { VECTOR = 16 };
+enum { VECTOR = 16, CHUNKS = 16 };
 #endif
-enum { ROWS = GEMM_ROWS, LANES = VECTOR / (int)sizeof(T), PANEL = 2 * LANES };
+enum { ROWS = GEMM_ROWS, LANES = VECTOR / (int)sizeof(T), PANEL = 2 * LANES, LINE = 64 / (int)sizeof(T) };
 
 typedef T vec __attribute__((vector_size(VECTOR)));
 typedef BITS ivec __attribute__((vector_size(VECTOR)));
@@ -32,6 +32,7 @@ typedef T loose __attribute__((vector_size(VECTOR), aligned(sizeof(T)), may_alia
 
 INLINE vec load(const T *at) { return *(const loose *)at; }
 INLINE void store(T *at, vec x) { *(loose *)at = x; }
+INLINE void fetch(const T *at) { __builtin_prefetch(at, 1); }
 INLINE vec splat(T x) { return x - (vec){0}; }
 INLINE vec choose(ivec where, vec yes, vec no) { return (vec)((where & (ivec)yes) | (~where & (ivec)no)); }
 INLINE vec absolute(vec x) { return (vec)((ivec)x & (BITS)(((uint64_t)1 << (8 * sizeof(T) - 1)) - 1)); }
@@ -63,13 +64,4 @@ INLINE void store_part(T *at, vec x, int64_t count) {
     for (int i = 0; i < LANES; i++)
         if (i < count) at[i] = x[i];
 #endif
-}
-
-/* The lanes' sum, by halves: the tree depends on nothing. */
-INLINE T sum(vec x) {
-    T lane[LANES];
-    memcpy(lane, &x, sizeof x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
 }
