@@ -40,7 +40,13 @@ struct attention_priv {
     bool rows;                                   /* streaming along T */
 };
 
-static int64_t size_round(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+/* Adds a block to a total; -1, which the host refuses, once that is more than can be counted. Where the block begins. */
+static int64_t reserve(int64_t *total, int64_t bytes) {
+    int64_t at = *total;
+    if (at < 0 || bytes < 0 || bytes > INT64_MAX - 63 || __builtin_add_overflow(at, (bytes + 63) / 64 * 64, total)) *total = -1;
+    return at;
+}
+
 /* f16 and bf16 are widened around the kernel. */
 static int32_t compute_type(int32_t dtype) { return dtype == FLOW_F64 ? FLOW_F64 : FLOW_F32; }
 
@@ -53,8 +59,7 @@ static int declare(struct flow_infer *infer, struct projection *p, const char *w
     p->in = in, p->out = out, p->bias = UINT32_MAX;
     int rc = host->param(infer, weight, dtype, 2, (int64_t[]){out, in}, "kaiming_uniform(2.2360679774997896)", 0, &p->weight);
     if (rc == 0 && with_bias) rc = host->param(infer, bias, dtype, 1, &out, "zeros", 0, &p->bias);
-    p->packed = infer->packed;
-    infer->packed += size_round(host->gemm_packed_bytes(host, compute_type(dtype), in, out));
+    p->packed = reserve(&infer->packed, host->gemm_packed_bytes(host, compute_type(dtype), in, out));
     return rc;
 }
 
@@ -101,10 +106,12 @@ static int head_widths(struct flow_infer *infer, const struct attention_attrs *a
     return 0;
 }
 
-static int64_t take(struct flow_infer *infer, int64_t elements, int64_t size) {
-    int64_t at = infer->workspace;
-    infer->workspace += size_round(elements * size);
-    return at;
+/* Working memory for [rows, steps, width]. */
+static int64_t take(struct flow_infer *infer, int64_t rows, int64_t steps, int64_t width, int64_t size) {
+    int64_t bytes = size;
+    bool fits = !__builtin_mul_overflow(bytes, rows, &bytes) && !__builtin_mul_overflow(bytes, steps, &bytes) &&
+                !__builtin_mul_overflow(bytes, width, &bytes);
+    return reserve(&infer->workspace, fits ? bytes : -1);
 }
 
 /* mask or bias [.., Tq, Tk] that broadcasts to [B, H, Tq, Tk]. */
@@ -169,7 +176,10 @@ static int attention_infer(struct flow_infer *infer) {
     if (rc == 0) rc = head_widths(infer, a, p);
     if (rc < 0) return rc;
     int64_t q_width = p->heads * p->width, k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
-    int64_t mixed = p->heads * p->value_width;
+    int64_t mixed;
+    if (__builtin_mul_overflow(p->heads, p->value_width, &mixed))
+        return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "%lld heads of %lld values are more than can be counted",
+                                 (long long)p->heads, (long long)p->value_width);
     if (a->projections) {
         rc = declare(infer, &p->q, "wq", "bq", a->qkv_bias, q_width, in[Q].shape[2]);
         if (rc == 0) rc = declare(infer, &p->k, "wk", "bk", a->qkv_bias, k_width, in[K].shape[2]);
@@ -182,12 +192,12 @@ static int attention_infer(struct flow_infer *infer) {
     if ((rc = check_broadcast(infer, MASK, "mask", p)) < 0 || (rc = check_broadcast(infer, BIAS, "bias", p)) < 0) return rc;
     /* What is neither projected nor turned is read where it lies; keys that go to a cache are written there at once. */
     bool fresh = a->projections || a->rope, cached = p->rows && !p->ring;
-    p->at_q = fresh ? take(infer, p->batch * p->queries * q_width, p->size) : -1;
-    p->at_k = fresh && !cached ? take(infer, p->batch * p->keys * k_width, p->size) : -1;
-    p->at_v = a->projections && !cached ? take(infer, p->batch * p->keys * v_width, p->size) : -1;
-    p->at_mixed = a->projections ? take(infer, p->batch * p->queries * mixed, p->size) : -1;
+    p->at_q = fresh ? take(infer, p->batch, p->queries, q_width, p->size) : -1;
+    p->at_k = fresh && !cached ? take(infer, p->batch, p->keys, k_width, p->size) : -1;
+    p->at_v = a->projections && !cached ? take(infer, p->batch, p->keys, v_width, p->size) : -1;
+    p->at_mixed = a->projections ? take(infer, p->batch, p->queries, mixed, p->size) : -1;
     int64_t turned = p->queries > p->keys ? p->queries : p->keys;
-    p->at_turn = a->rope ? take(infer, turned * p->width, p->size) : -1;
+    p->at_turn = a->rope ? take(infer, 1, turned, p->width, p->size) : -1;
     struct flow_tensor *out = &infer->out[0];
     out->rank = 3, out->dtype = in[Q].dtype;
     out->shape[0] = p->batch, out->shape[1] = p->queries, out->shape[2] = a->projections ? in[Q].shape[2] : mixed;
@@ -502,8 +512,8 @@ static const struct flow_attr attrs[] = {
     FLOW_ATTR(struct attention_attrs, kv_heads, "heads of keys and values, each shared by heads / kv_heads (default: heads)", FLOW_ABSENT,
               1, 65536),
     FLOW_ATTR_PLAIN(struct attention_attrs, causal, "query i sees keys up to Tk - Tq + i", "false"),
-    FLOW_ATTR(struct attention_attrs, window, "only so many keys back, itself included (0: all)", "0", 0, FLOW_NO_MAX),
-    FLOW_ATTR(struct attention_attrs, chunk, "only keys of the same chunk of this length (0: all)", "0", 0, FLOW_NO_MAX),
+    FLOW_ATTR(struct attention_attrs, window, "only so many keys back, itself included (0: all)", "0", 0, 1e12),
+    FLOW_ATTR(struct attention_attrs, chunk, "only keys of the same chunk of this length (0: all)", "0", 0, 1e12),
     FLOW_ATTR_PLAIN(struct attention_attrs, chunk_overlap, "and those of the chunk before", "false"),
     FLOW_ATTR_PLAIN(struct attention_attrs, rope, "rotate queries and keys by their positions", "false"),
     FLOW_ATTR(struct attention_attrs, rope_base, "pair i turns by position * base^(-2i/width)", "10000", 1e-300, FLOW_NO_MAX),
