@@ -310,30 +310,27 @@ struct mix {
     int64_t count;            /* rows of k */
     int64_t old;              /* rows in the ring that hold something */
     int64_t blocks;           /* of queries, a head */
+    int64_t heads, groups;    /* heads taken together, and how many times */
 };
 
 /* Stretches of keys in order: the ring's (in two parts where it wraps), then the rows at hand. */
-static int32_t stretches_of(const struct mix *mix, int64_t b, int64_t kv, struct attention_keys *keys) {
+static int32_t stretches_of(const struct mix *mix, int64_t b, struct attention_keys *keys) {
     const struct attention_priv *p = mix->call->priv;
-    int64_t k_at = kv * p->width, v_at = kv * p->value_width, ring = p->ring;
+    int64_t ring = p->ring;
     int32_t count = 0;
     for (int64_t done = 0; done < mix->old;) {
         int64_t absolute = mix->first - mix->old + done, slot = absolute % ring,
                 run = ring - slot < mix->old - done ? ring - slot : mix->old - done;
-        keys[count++] = (struct attention_keys){mix->k_old.data + (b * mix->k_old.batch + slot * mix->k_old.row + k_at) * p->size,
-                                                mix->v_old.data + (b * mix->v_old.batch + slot * mix->v_old.row + v_at) * p->size,
+        keys[count++] = (struct attention_keys){mix->k_old.data + (b * mix->k_old.batch + slot * mix->k_old.row) * p->size,
+                                                mix->v_old.data + (b * mix->v_old.batch + slot * mix->v_old.row) * p->size,
                                                 mix->k_old.row,
                                                 mix->v_old.row,
                                                 absolute,
                                                 run};
         done += run;
     }
-    keys[count++] = (struct attention_keys){mix->k.data + (b * mix->k.batch + k_at) * p->size,
-                                            mix->v.data + (b * mix->v.batch + v_at) * p->size,
-                                            mix->k.row,
-                                            mix->v.row,
-                                            mix->first,
-                                            mix->count};
+    keys[count++] = (struct attention_keys){
+        mix->k.data + b * mix->k.batch * p->size, mix->v.data + b * mix->v.batch * p->size, mix->k.row, mix->v.row, mix->first, mix->count};
     return count;
 }
 
@@ -348,12 +345,12 @@ static void place_mask(const struct mix *mix, struct attention_block *block, int
     const struct attention_priv *p = call->priv;
     if (call->in_count > MASK && call->in[MASK].rank >= 0) {
         const struct flow_tensor *t = &call->in[MASK];
-        block->mask_row = broadcast_stride(t, 2), block->mask_column = broadcast_stride(t, 3);
+        block->mask_head = broadcast_stride(t, 1), block->mask_row = broadcast_stride(t, 2), block->mask_column = broadcast_stride(t, 3);
         block->mask = (const uint8_t *)t->data + b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->mask_row;
     }
     if (call->in_count > BIAS && call->in[BIAS].rank >= 0) {
         const struct flow_tensor *t = &call->in[BIAS];
-        block->bias_row = broadcast_stride(t, 2), block->bias_column = broadcast_stride(t, 3);
+        block->bias_head = broadcast_stride(t, 1), block->bias_row = broadcast_stride(t, 2), block->bias_column = broadcast_stride(t, 3);
         block->bias = (const char *)t->data + (b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->bias_row) * p->size;
     }
 }
@@ -366,7 +363,8 @@ static void mix_blocks(void *context, int64_t begin, int64_t end) {
     const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
     for (int64_t task = begin; task < end; task++) {
         /* Heads that share keys follow each other, so that the keys are still in the cache. */
-        int64_t h = task % p->heads, rest = task / p->heads, query = rest % mix->blocks * ATTENTION_QUERIES, b = rest / mix->blocks;
+        int64_t h = task % mix->groups * mix->heads, rest = task / mix->groups, query = rest % mix->blocks * ATTENTION_QUERIES,
+                b = rest / mix->blocks;
         struct attention_keys keys[3];
         struct attention_block block = {
             .q = mix->q.data + (b * mix->q.batch + query * mix->q.row + h * p->width) * p->size,
@@ -378,7 +376,10 @@ static void mix_blocks(void *context, int64_t begin, int64_t end) {
             .width = p->width,
             .value_width = p->value_width,
             .keys = keys,
-            .stretches = stretches_of(mix, b, h / (p->heads / p->kv_heads), keys),
+            .stretches = stretches_of(mix, b, keys),
+            .head = h,
+            .heads = p->heads - h < mix->heads ? p->heads - h : mix->heads,
+            .shared = p->heads / p->kv_heads,
             .reach = {a->causal, a->window, a->chunk, a->chunk_overlap},
             .scale = isnan(a->scale) ? 1 / sqrt((double)p->width) : a->scale,
             .softcap = a->softcap,
@@ -458,9 +459,17 @@ static int attention_forward(const struct flow_call *call) {
         mix.count = mix.position + p->keys;
     }
     mix.blocks = (p->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
-    int64_t tasks = p->batch * p->heads * mix.blocks;
+    mix.heads = 1;
+    if (p->queries > 0 && p->queries < ATTENTION_FEW) {
+        /* How heads are dealt out changes no result: each is worked on by itself. */
+        int64_t share = p->heads / (call->host->threads > 0 ? call->host->threads : 1), most = ATTENTION_QUERIES / p->queries;
+        mix.heads = share < 1 ? 1 : share > most ? most : share;
+    }
+    mix.groups = (p->heads + mix.heads - 1) / mix.heads;
+    int64_t tasks = p->batch * mix.groups * mix.blocks;
     /* A piece is worth handing out from some ten thousand pairs of numbers. */
-    int64_t pairs = (p->queries < ATTENTION_QUERIES ? p->queries : ATTENTION_QUERIES) * (mix.old + mix.count) * (p->width + p->value_width);
+    int64_t pairs =
+        (p->queries < ATTENTION_QUERIES ? p->queries : ATTENTION_QUERIES) * mix.heads * (mix.old + mix.count) * (p->width + p->value_width);
     int64_t grain = pairs > 0 ? 1 + 2000000 / pairs : tasks;
     if (tasks > 0) call->host->parallel_for(call, tasks, grain, mix_blocks, &mix);
     if (p->rows && p->ring) fill_ring(call, &mix);

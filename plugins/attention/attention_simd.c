@@ -29,26 +29,20 @@ enum { KEYS = 64, WIDEST = 256 };
 /* What a block keeps of each of its queries: largest score and sum so far (of
  * the block's type), keys it may see. */
 struct attention_rows {
-  void *largest, *sum;
-  const int64_t *low, *high;
+    void *largest, *sum;
+    const int64_t *low, *high;
 };
 
-static void reach_of(const struct attention_reach *reach, int64_t position,
-                     int64_t *low, int64_t *high) {
-  *low = 0, *high = reach->causal ? position + 1 : INT64_MAX / 2;
-  if (reach->window > 0 && position - reach->window + 1 > *low)
-    *low = position - reach->window + 1;
-  if (reach->chunk > 0) {
-    int64_t chunk = position >= 0 ? position / reach->chunk : -1,
-            start = chunk * reach->chunk;
-    int64_t from = reach->overlap ? start - reach->chunk : start;
-    if (from > *low)
-      *low = from;
-    if (start + reach->chunk < *high)
-      *high = start + reach->chunk;
-  }
-  if (*high < *low)
-    *high = *low;
+static void reach_of(const struct attention_reach *reach, int64_t position, int64_t *low, int64_t *high) {
+    *low = 0, *high = reach->causal ? position + 1 : INT64_MAX / 2;
+    if (reach->window > 0 && position - reach->window + 1 > *low) *low = position - reach->window + 1;
+    if (reach->chunk > 0) {
+        int64_t chunk = position >= 0 ? position / reach->chunk : -1, start = chunk * reach->chunk;
+        int64_t from = reach->overlap ? start - reach->chunk : start;
+        if (from > *low) *low = from;
+        if (start + reach->chunk < *high) *high = start + reach->chunk;
+    }
+    if (*high < *low) *high = *low;
 }
 
 #define T float
@@ -65,6 +59,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position,
 #define GROUP query_group_f32
 #define ONE one_query_f32
 #define FETCH fetch_rows_f32
+#define HEAD one_head_f32
 #define TILE tile_f32
 #define BLOCK block_f32
 #define ROTATE rotate_f32
@@ -85,6 +80,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position,
 #undef GROUP
 #undef ONE
 #undef FETCH
+#undef HEAD
 #undef TILE
 #undef BLOCK
 #undef ROTATE
@@ -105,6 +101,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position,
 #define GROUP query_group_f64
 #define ONE one_query_f64
 #define FETCH fetch_rows_f64
+#define HEAD one_head_f64
 #define TILE tile_f64
 #define BLOCK block_f64
 #define ROTATE rotate_f64
@@ -113,5 +110,4 @@ static void reach_of(const struct attention_reach *reach, int64_t position,
 #include "attention_tmpl.h"
 
 extern const struct attention_table ISA(attention_table);
-const struct attention_table ISA(attention_table) = {block_f32, block_f64,
-                                                     rotate_f32, rotate_f64};
+const struct attention_table ISA(attention_table) = {block_f32, block_f64, rotate_f32, rotate_f64};

@@ -2,10 +2,8 @@
 /* Included by attention_simd.c once for f32 and once for f64, which spells out:
  * T, BLOCK, ROTATE and the helpers' names, EXP, TANH. */
 
-typedef T VEC
-    __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-typedef T EIGHT
-    __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef T VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+typedef T EIGHT __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
 enum { LANES = VECTOR_BYTES / sizeof(T) };
 
 /* ---- Many queries: ROWS of them at once on transposed keys
@@ -13,170 +11,139 @@ enum { LANES = VECTOR_BYTES / sizeof(T) };
 
 /* s[r][j] = sum_d q[r][d] kt[d][j] for ROWS queries and `columns` vectors of
  * keys. Rows of kt and s are KEYS apart. */
-static inline __attribute__((always_inline)) void
-SCORES(const T *const q[ROWS], const T *kt, int64_t width, T *s, int columns) {
-  VEC sum[ROWS][COLUMNS] = {{{0}}};
-  for (int64_t d = 0; d < width; d++) {
-    const VEC *k = (const VEC *)(kt + d * KEYS);
+static inline __attribute__((always_inline)) void SCORES(const T *const q[ROWS], const T *kt, int64_t width, T *s, int columns) {
+    VEC sum[ROWS][COLUMNS] = {{{0}}};
+    for (int64_t d = 0; d < width; d++) {
+        const VEC *k = (const VEC *)(kt + d * KEYS);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 8
+            for (int c = 0; c < columns; c++) sum[r][c] += q[r][d] * k[c];
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
-      for (int c = 0; c < columns; c++)
-        sum[r][c] += q[r][d] * k[c];
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-    for (int c = 0; c < columns; c++)
-      *(VEC *)(s + r * KEYS + c * LANES) = sum[r][c];
+        for (int c = 0; c < columns; c++) *(VEC *)(s + r * KEYS + c * LANES) = sum[r][c];
 }
 
 /* out[r][c] = out[r][c] * keep[r] + sum_j p[r][j] v[j][c] for ROWS queries and
  * `columns` vectors of the value's width. */
-static inline __attribute__((always_inline)) void
-VALUES(const T *p, const T *v, int64_t v_row, int64_t keys, const T *keep,
-       T *const out[ROWS], int64_t at, int columns) {
-  VEC sum[ROWS][COLUMNS];
-#pragma GCC unroll 8
-  for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-    for (int c = 0; c < columns; c++)
-      sum[r][c] = *(const VEC *)(out[r] + at + c * LANES) * keep[r];
-  for (int64_t j = 0; j < keys; j++) {
-    const T *row = v + j * v_row + at;
+static inline __attribute__((always_inline)) void VALUES(const T *p, const T *v, int64_t v_row, int64_t keys, const T *keep,
+                                                         T *const out[ROWS], int64_t at, int columns) {
+    VEC sum[ROWS][COLUMNS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
-      for (int c = 0; c < columns; c++)
-        sum[r][c] += p[r * KEYS + j] * *(const VEC *)(row + c * LANES);
-  }
+        for (int c = 0; c < columns; c++) sum[r][c] = *(const VEC *)(out[r] + at + c * LANES) * keep[r];
+    for (int64_t j = 0; j < keys; j++) {
+        const T *row = v + j * v_row + at;
 #pragma GCC unroll 8
-  for (int r = 0; r < ROWS; r++)
+        for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
-    for (int c = 0; c < columns; c++)
-      *(VEC *)(out[r] + at + c * LANES) = sum[r][c];
+            for (int c = 0; c < columns; c++) sum[r][c] += p[r * KEYS + j] * *(const VEC *)(row + c * LANES);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < columns; c++) *(VEC *)(out[r] + at + c * LANES) = sum[r][c];
 }
 
 /* The same for one query: columns in eights, eight of them at once where there
  * are so many; keys in fours for the rest. */
-static void VALUES_ONE(const T *p, const T *v, int64_t v_row, int64_t keys,
-                       T keep, T *out, int64_t from, int64_t to) {
-  int64_t c = from;
-  for (; c + 64 <= to; c += 64) {
-    EIGHT sum[8];
+static void VALUES_ONE(const T *p, const T *v, int64_t v_row, int64_t keys, T keep, T *out, int64_t from, int64_t to) {
+    int64_t c = from;
+    for (; c + 64 <= to; c += 64) {
+        EIGHT sum[8];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-      sum[i] = *(const EIGHT *)(out + c + 8 * i) * keep;
-    for (int64_t j = 0; j < keys; j++)
+        for (int i = 0; i < 8; i++) sum[i] = *(const EIGHT *)(out + c + 8 * i) * keep;
+        for (int64_t j = 0; j < keys; j++)
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; i++)
-        sum[i] += p[j] * *(const EIGHT *)(v + j * v_row + c + 8 * i);
+            for (int i = 0; i < 8; i++) sum[i] += p[j] * *(const EIGHT *)(v + j * v_row + c + 8 * i);
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-      *(EIGHT *)(out + c + 8 * i) = sum[i];
-  }
-  for (; c + 8 <= to; c += 8) {
-    EIGHT sum[4] = {*(const EIGHT *)(out + c) * keep};
-    int64_t j = 0;
-    for (; j + 4 <= keys; j += 4)
+        for (int i = 0; i < 8; i++) *(EIGHT *)(out + c + 8 * i) = sum[i];
+    }
+    for (; c + 8 <= to; c += 8) {
+        EIGHT sum[4] = {*(const EIGHT *)(out + c) * keep};
+        int64_t j = 0;
+        for (; j + 4 <= keys; j += 4)
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; i++)
-        sum[i] += p[j + i] * *(const EIGHT *)(v + (j + i) * v_row + c);
-    for (; j < keys; j++)
-      sum[0] += p[j] * *(const EIGHT *)(v + j * v_row + c);
-    *(EIGHT *)(out + c) = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-  }
-  for (; c < to; c++) {
-    T sum = out[c] * keep;
-    for (int64_t j = 0; j < keys; j++)
-      sum += p[j] * v[j * v_row + c];
-    out[c] = sum;
-  }
+            for (int i = 0; i < 4; i++) sum[i] += p[j + i] * *(const EIGHT *)(v + (j + i) * v_row + c);
+        for (; j < keys; j++) sum[0] += p[j] * *(const EIGHT *)(v + j * v_row + c);
+        *(EIGHT *)(out + c) = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+    for (; c < to; c++) {
+        T sum = out[c] * keep;
+        for (int64_t j = 0; j < keys; j++) sum += p[j] * v[j * v_row + c];
+        out[c] = sum;
+    }
 }
 
 /* Keys [count, width] to kt [width, KEYS], what is beyond them 0. */
-static void TRANSPOSE(const T *k, int64_t k_row, int64_t count, int64_t width,
-                      T *kt) {
-  int64_t whole = width / 8 * 8, j = 0;
-  for (; j + 8 <= count; j += 8)
-    for (int64_t d = 0; d < whole; d += 8) {
-      EIGHT a[8], b[8];
+static void TRANSPOSE(const T *k, int64_t k_row, int64_t count, int64_t width, T *kt) {
+    int64_t whole = width / 8 * 8, j = 0;
+    for (; j + 8 <= count; j += 8)
+        for (int64_t d = 0; d < whole; d += 8) {
+            EIGHT a[8], b[8];
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; i++)
-        a[i] = *(const EIGHT *)(k + (j + i) * k_row + d);
+            for (int i = 0; i < 8; i++) a[i] = *(const EIGHT *)(k + (j + i) * k_row + d);
 #pragma GCC unroll 4
-      for (int i = 0; i < 8; i += 2) {
-        b[i] =
-            __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        b[i + 1] =
-            __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-      }
+            for (int i = 0; i < 8; i += 2) {
+                b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+                b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+            }
 #pragma GCC unroll 2
-      for (int i = 0; i < 8; i += 4)
+            for (int i = 0; i < 8; i += 4)
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-          a[i + h] = __builtin_shufflevector(b[i + h], b[i + h + 2], 0, 1, 8, 9,
-                                             4, 5, 12, 13);
-          a[i + h + 2] = __builtin_shufflevector(b[i + h], b[i + h + 2], 2, 3,
-                                                 10, 11, 6, 7, 14, 15);
+                for (int h = 0; h < 2; h++) {
+                    a[i + h] = __builtin_shufflevector(b[i + h], b[i + h + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+                    a[i + h + 2] = __builtin_shufflevector(b[i + h], b[i + h + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+                }
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                *(EIGHT *)(kt + (d + i) * KEYS + j) = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+                *(EIGHT *)(kt + (d + i + 4) * KEYS + j) = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+            }
         }
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; i++) {
-        *(EIGHT *)(kt + (d + i) * KEYS + j) =
-            __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        *(EIGHT *)(kt + (d + i + 4) * KEYS + j) =
-            __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-      }
+    for (int64_t i = 0; i < j; i++)
+        for (int64_t d = whole; d < width; d++) kt[d * KEYS + i] = k[i * k_row + d];
+    for (int64_t d = 0; d < width; d++) {
+        for (int64_t i = j; i < count; i++) kt[d * KEYS + i] = k[i * k_row + d];
+        for (int64_t i = count; i < KEYS; i++) kt[d * KEYS + i] = 0;
     }
-  for (int64_t i = 0; i < j; i++)
-    for (int64_t d = whole; d < width; d++)
-      kt[d * KEYS + i] = k[i * k_row + d];
-  for (int64_t d = 0; d < width; d++) {
-    for (int64_t i = j; i < count; i++)
-      kt[d * KEYS + i] = k[i * k_row + d];
-    for (int64_t i = count; i < KEYS; i++)
-      kt[d * KEYS + i] = 0;
-  }
 }
 
 /* ---- Few queries: dot products on the keys as they lie
  * --------------------------------------------------------------------- */
 
 /* s[j] = sum_d q[d] k[j][d]. Eight keys share the additions across lanes. */
-static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count,
-                       int64_t width, T *s) {
-  int64_t whole = width / 8 * 8, j = 0;
-  for (; j + 8 <= count; j += 8) {
-    EIGHT a[8] = {{0}};
-    for (int64_t d = 0; d < whole; d += 8) {
-      EIGHT x = *(const EIGHT *)(q + d);
+static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count, int64_t width, T *s) {
+    int64_t whole = width / 8 * 8, j = 0;
+    for (; j + 8 <= count; j += 8) {
+        EIGHT a[8] = {{0}};
+        for (int64_t d = 0; d < whole; d += 8) {
+            EIGHT x = *(const EIGHT *)(q + d);
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; i++)
-        a[i] += x * *(const EIGHT *)(k + (j + i) * k_row + d);
-    }
+            for (int i = 0; i < 8; i++) a[i] += x * *(const EIGHT *)(k + (j + i) * k_row + d);
+        }
 #pragma GCC unroll 4
-    for (int i = 0; i < 8; i += 2)
-      a[i] =
-          __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
-          __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+        for (int i = 0; i < 8; i += 2)
+            a[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+                   __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
 #pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4)
-      a[i] =
-          __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
-          __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    a[0] = __builtin_shufflevector(a[0], a[4], 0, 1, 2, 3, 8, 9, 10, 11) +
-           __builtin_shufflevector(a[0], a[4], 4, 5, 6, 7, 12, 13, 14, 15);
-    *(EIGHT *)(s + j) = a[0];
-    for (int64_t d = whole; d < width; d++)
-      for (int i = 0; i < 8; i++)
-        s[j + i] += q[d] * k[(j + i) * k_row + d];
-  }
-  for (; j < count; j++) {
-    T sum = 0;
-    for (int64_t d = 0; d < width; d++)
-      sum += q[d] * k[j * k_row + d];
-    s[j] = sum;
-  }
+        for (int i = 0; i < 8; i += 4)
+            a[i] = __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
+                   __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        a[0] =
+            __builtin_shufflevector(a[0], a[4], 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(a[0], a[4], 4, 5, 6, 7, 12, 13, 14, 15);
+        *(EIGHT *)(s + j) = a[0];
+        for (int64_t d = whole; d < width; d++)
+            for (int i = 0; i < 8; i++) s[j + i] += q[d] * k[(j + i) * k_row + d];
+    }
+    for (; j < count; j++) {
+        T sum = 0;
+        for (int64_t d = 0; d < width; d++) sum += q[d] * k[j * k_row + d];
+        s[j] = sum;
+    }
 }
 
 /* ---- One row of scores
@@ -185,60 +152,47 @@ static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count,
 
 /* Scale, cap, bias, mask and reach; keys are first .. first+count, and none are
  * behind them. */
-static void SHAPE_ROW(const struct attention_block *block, int64_t query,
-                      int64_t first, int64_t count, int64_t low, int64_t high,
-                      T *s) {
-  T scale = (T)block->scale;
+static void SHAPE_ROW(const struct attention_block *block, int64_t query, int64_t first, int64_t count, int64_t low, int64_t high, T *s) {
+    T scale = (T)block->scale;
 #pragma omp simd
-  for (int64_t j = 0; j < KEYS; j++)
-    s[j] *= scale;
-  if (block->softcap > 0) {
-    T cap = (T)block->softcap;
+    for (int64_t j = 0; j < KEYS; j++) s[j] *= scale;
+    if (block->softcap > 0) {
+        T cap = (T)block->softcap;
 #pragma omp simd
-    for (int64_t j = 0; j < KEYS; j++)
-      s[j] = cap * TANH(s[j] / cap);
-  }
-  if (block->bias) {
-    const T *bias = (const T *)block->bias + query * block->bias_row +
-                    first * block->bias_column;
-    for (int64_t j = 0; j < count; j++)
-      s[j] += bias[j * block->bias_column];
-  }
-  if (block->mask) {
-    const uint8_t *mask =
-        block->mask + query * block->mask_row + first * block->mask_column;
-    for (int64_t j = 0; j < count; j++)
-      if (!mask[j * block->mask_column])
-        s[j] = -(T)INFINITY;
-  }
-  if (high > first + count)
-    high = first + count;
-  for (int64_t j = 0; j < KEYS && first + j < low; j++)
-    s[j] = -(T)INFINITY;
-  for (int64_t j = high > first ? high - first : 0; j < KEYS; j++)
-    s[j] = -(T)INFINITY;
+        for (int64_t j = 0; j < KEYS; j++) s[j] = cap * TANH(s[j] / cap);
+    }
+    if (block->bias) {
+        const T *bias = (const T *)block->bias + query * block->bias_row + first * block->bias_column;
+        for (int64_t j = 0; j < count; j++) s[j] += bias[j * block->bias_column];
+    }
+    if (block->mask) {
+        const uint8_t *mask = block->mask + query * block->mask_row + first * block->mask_column;
+        for (int64_t j = 0; j < count; j++)
+            if (!mask[j * block->mask_column]) s[j] = -(T)INFINITY;
+    }
+    if (high > first + count) high = first + count;
+    for (int64_t j = 0; j < KEYS && first + j < low; j++) s[j] = -(T)INFINITY;
+    for (int64_t j = high > first ? high - first : 0; j < KEYS; j++) s[j] = -(T)INFINITY;
 }
 
 /* A step of the online softmax: s becomes exp(s - largest); returns by how much
  * what was summed before shrinks. */
 static T SOFTMAX_ROW(T *s, T *largest, T *sum) {
-  T top = *largest;
+    T top = *largest;
 #pragma omp simd reduction(max : top)
-  for (int64_t j = 0; j < KEYS; j++)
-    top = s[j] > top ? s[j] : top;
-  if (top == -(T)INFINITY) {
-    for (int64_t j = 0; j < KEYS; j++)
-      s[j] = 0;
-    return 1;
-  }
-  T keep = *largest == top ? 1 : EXP(*largest - top), total = 0;
+    for (int64_t j = 0; j < KEYS; j++) top = s[j] > top ? s[j] : top;
+    if (top == -(T)INFINITY) {
+        for (int64_t j = 0; j < KEYS; j++) s[j] = 0;
+        return 1;
+    }
+    T keep = *largest == top ? 1 : EXP(*largest - top), total = 0;
 #pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < KEYS; j++) {
-    s[j] = EXP(s[j] - top);
-    total += s[j];
-  }
-  *largest = top, *sum = *sum * keep + total;
-  return keep;
+    for (int64_t j = 0; j < KEYS; j++) {
+        s[j] = EXP(s[j] - top);
+        total += s[j];
+    }
+    *largest = top, *sum = *sum * keep + total;
+    return keep;
 }
 
 /* ---- A block of queries
@@ -247,153 +201,130 @@ static T SOFTMAX_ROW(T *s, T *largest, T *sum) {
 
 /* Queries row .. row+ROWS of a block; where fewer are left, the last stands in
  * for those that are missing. */
-static void GROUP(const struct attention_block *block,
-                  struct attention_rows *rows, int64_t row,
-                  const struct attention_keys *tile, const T *kt) {
-  T s[ROWS * KEYS] __attribute__((aligned(64))), keep[ROWS];
-  const T *q[ROWS];
-  T *out[ROWS];
-  int64_t real = block->queries - row < ROWS ? block->queries - row : ROWS,
-          to = 0, from = INT64_MAX;
-  for (int64_t r = 0; r < ROWS; r++) {
-    int64_t at = row + (r < real ? r : real - 1);
-    q[r] = (const T *)block->q + at * block->q_row,
-    out[r] = (T *)block->out + at * block->out_row;
-    to = rows->high[at] > to ? rows->high[at] : to,
-    from = rows->low[at] < from ? rows->low[at] : from;
-  }
-  int64_t count =
-              to - tile->first < tile->count ? to - tile->first : tile->count,
-          j = 0, c = 0;
-  if (count <= 0 || from >= tile->first + tile->count)
-    return;
-  for (; j + (COLUMNS - 1) * LANES < count; j += COLUMNS * LANES)
-    SCORES(q, kt + j, block->width, s + j, COLUMNS);
-  for (; j < count; j += LANES)
-    SCORES(q, kt + j, block->width, s + j, 1);
-  for (; j < KEYS; j++)
-    for (int64_t r = 0; r < ROWS; r++)
-      s[r * KEYS + j] = 0;
-  for (int64_t r = 0; r < real; r++) {
-    T *largest = (T *)rows->largest + row + r, *sum = (T *)rows->sum + row + r;
-    SHAPE_ROW(block, row + r, tile->first, tile->count, rows->low[row + r],
-              rows->high[row + r], s + r * KEYS);
-    keep[r] = SOFTMAX_ROW(s + r * KEYS, largest, sum);
-  }
-  for (int64_t r = real; r < ROWS; r++) {
-    memcpy(s + r * KEYS, s + (real - 1) * KEYS, KEYS * sizeof(T));
-    keep[r] = keep[real - 1];
-  }
-  const T *v = tile->v;
-  for (; c + COLUMNS * LANES <= block->value_width; c += COLUMNS * LANES)
-    VALUES(s, v, tile->v_row, count, keep, out, c, COLUMNS);
-  for (; COLUMNS > 2 && c + 2 * LANES <= block->value_width; c += 2 * LANES)
-    VALUES(s, v, tile->v_row, count, keep, out, c, 2);
-  for (; c + LANES <= block->value_width; c += LANES)
-    VALUES(s, v, tile->v_row, count, keep, out, c, 1);
-  if (c < block->value_width)
-    for (int64_t r = 0; r < real; r++)
-      VALUES_ONE(s + r * KEYS, v, tile->v_row, count, keep[r], out[r], c,
-                 block->value_width);
+static void GROUP(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile,
+                  const T *kt) {
+    T s[ROWS * KEYS] __attribute__((aligned(64))), keep[ROWS];
+    const T *q[ROWS];
+    T *out[ROWS];
+    int64_t real = block->queries - row < ROWS ? block->queries - row : ROWS, to = 0, from = INT64_MAX;
+    for (int64_t r = 0; r < ROWS; r++) {
+        int64_t at = row + (r < real ? r : real - 1);
+        q[r] = (const T *)block->q + at * block->q_row, out[r] = (T *)block->out + at * block->out_row;
+        to = rows->high[at] > to ? rows->high[at] : to, from = rows->low[at] < from ? rows->low[at] : from;
+    }
+    int64_t count = to - tile->first < tile->count ? to - tile->first : tile->count, j = 0, c = 0;
+    if (count <= 0 || from >= tile->first + tile->count) return;
+    for (; j + (COLUMNS - 1) * LANES < count; j += COLUMNS * LANES) SCORES(q, kt + j, block->width, s + j, COLUMNS);
+    for (; j < count; j += LANES) SCORES(q, kt + j, block->width, s + j, 1);
+    for (; j < KEYS; j++)
+        for (int64_t r = 0; r < ROWS; r++) s[r * KEYS + j] = 0;
+    for (int64_t r = 0; r < real; r++) {
+        T *largest = (T *)rows->largest + row + r, *sum = (T *)rows->sum + row + r;
+        SHAPE_ROW(block, row + r, tile->first, tile->count, rows->low[row + r], rows->high[row + r], s + r * KEYS);
+        keep[r] = SOFTMAX_ROW(s + r * KEYS, largest, sum);
+    }
+    for (int64_t r = real; r < ROWS; r++) {
+        memcpy(s + r * KEYS, s + (real - 1) * KEYS, KEYS * sizeof(T));
+        keep[r] = keep[real - 1];
+    }
+    const T *v = tile->v;
+    for (; c + COLUMNS * LANES <= block->value_width; c += COLUMNS * LANES) VALUES(s, v, tile->v_row, count, keep, out, c, COLUMNS);
+    for (; COLUMNS > 2 && c + 2 * LANES <= block->value_width; c += 2 * LANES) VALUES(s, v, tile->v_row, count, keep, out, c, 2);
+    for (; c + LANES <= block->value_width; c += LANES) VALUES(s, v, tile->v_row, count, keep, out, c, 1);
+    if (c < block->value_width)
+        for (int64_t r = 0; r < real; r++) VALUES_ONE(s + r * KEYS, v, tile->v_row, count, keep[r], out[r], c, block->value_width);
 }
 
 /* One query on one tile. */
-static void ONE(const struct attention_block *block,
-                struct attention_rows *rows, int64_t row,
-                const struct attention_keys *tile) {
-  T s[KEYS] __attribute__((aligned(64)));
-  int64_t end = rows->high[row] - tile->first,
-          count = end < tile->count ? end : tile->count;
-  if (count <= 0 || rows->low[row] >= tile->first + tile->count)
-    return;
-  SCORES_ONE((const T *)block->q + row * block->q_row, tile->k, tile->k_row,
-             count, block->width, s);
-  for (int64_t j = count; j < KEYS; j++)
-    s[j] = 0;
-  SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row],
-            rows->high[row], s);
-  T keep = SOFTMAX_ROW(s, (T *)rows->largest + row, (T *)rows->sum + row);
-  VALUES_ONE(s, tile->v, tile->v_row, count, keep,
-             (T *)block->out + row * block->out_row, 0, block->value_width);
+static void ONE(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile) {
+    T s[KEYS] __attribute__((aligned(64)));
+    int64_t end = rows->high[row] - tile->first, count = end < tile->count ? end : tile->count;
+    if (count <= 0 || rows->low[row] >= tile->first + tile->count) return;
+    SCORES_ONE((const T *)block->q + row * block->q_row, tile->k, tile->k_row, count, block->width, s);
+    for (int64_t j = count; j < KEYS; j++) s[j] = 0;
+    SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row], rows->high[row], s);
+    T keep = SOFTMAX_ROW(s, (T *)rows->largest + row, (T *)rows->sum + row);
+    VALUES_ONE(s, tile->v, tile->v_row, count, keep, (T *)block->out + row * block->out_row, 0, block->value_width);
 }
 
-/* Lines of the rows of a tile that is read soon. */
+/* Rows that are read soon are brought near. */
 static void FETCH(const T *x, int64_t row, int64_t count, int64_t width) {
-  for (int64_t j = 0; j < count; j++)
-    for (int64_t d = 0; d < width; d += (int64_t)(64 / sizeof(T)))
-      __builtin_prefetch(x + j * row + d);
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t d = 0; d < width; d += (int64_t)(64 / sizeof(T))) __builtin_prefetch(x + j * row + d, 0, 2);
 }
 
-static void TILE(const struct attention_block *block,
-                 struct attention_rows *rows, const struct attention_keys *tile,
-                 int64_t behind, T *kt) {
-  if (block->queries >= ROWS && block->width <= WIDEST) {
-    TRANSPOSE(tile->k, tile->k_row, tile->count, block->width, kt);
-    for (int64_t r = 0; r < block->queries; r += ROWS)
-      GROUP(block, rows, r, tile, kt);
-    return;
-  }
-  /* A head's rows lie apart, which the machine does not foresee: the next tile
-   * is asked for while this one is worked on. */
-  FETCH((const T *)tile->k + tile->count * tile->k_row, tile->k_row, behind,
-        block->width);
-  for (int64_t r = 0; r < block->queries; r++)
-    ONE(block, rows, r, tile);
-  FETCH((const T *)tile->v + tile->count * tile->v_row, tile->v_row, behind,
-        block->value_width);
+/* One head on one tile; `behind` more keys follow it in memory. */
+static void HEAD(const struct attention_block *block, struct attention_rows *rows, const struct attention_keys *tile, int64_t behind,
+                 T *kt) {
+    if (block->queries >= ATTENTION_FEW && block->width <= WIDEST) {
+        TRANSPOSE(tile->k, tile->k_row, tile->count, block->width, kt);
+        for (int64_t r = 0; r < block->queries; r += ROWS) GROUP(block, rows, r, tile, kt);
+        return;
+    }
+    FETCH((const T *)tile->k + tile->count * tile->k_row, tile->k_row, behind, block->width);
+    FETCH((const T *)tile->v + tile->count * tile->v_row, tile->v_row, behind, block->value_width);
+    for (int64_t r = 0; r < block->queries; r++) ONE(block, rows, r, tile);
+}
+
+static void TILE(const struct attention_block *block, const struct attention_rows *rows, const struct attention_keys *tile, int64_t behind,
+                 T *kt) {
+    for (int64_t h = 0; h < block->heads; h++) {
+        struct attention_block head = *block;
+        struct attention_rows own = {(T *)rows->largest + h * block->queries, (T *)rows->sum + h * block->queries, rows->low, rows->high};
+        struct attention_keys keys = *tile;
+        int64_t kv = (block->head + h) / block->shared;
+        keys.k = (const T *)tile->k + kv * block->width, keys.v = (const T *)tile->v + kv * block->value_width;
+        head.q = (const T *)block->q + h * block->width, head.out = (T *)block->out + h * block->value_width;
+        if (block->mask) head.mask = block->mask + h * block->mask_head;
+        if (block->bias) head.bias = (const T *)block->bias + h * block->bias_head;
+        HEAD(&head, &own, &keys, behind, kt);
+    }
 }
 
 static void BLOCK(const struct attention_block *block) {
-  T kt[WIDEST * KEYS] __attribute__((aligned(64))), largest[ATTENTION_QUERIES],
-      sum[ATTENTION_QUERIES];
-  int64_t low[ATTENTION_QUERIES], high[ATTENTION_QUERIES], from = INT64_MAX,
-                                                           to = 0;
-  struct attention_rows rows = {largest, sum, low, high};
-  T *out = block->out;
-  for (int64_t r = 0; r < block->queries; r++) {
-    largest[r] = -(T)INFINITY, sum[r] = 0;
-    reach_of(&block->reach, block->position + r, &low[r], &high[r]);
-    from = low[r] < from ? low[r] : from, to = high[r] > to ? high[r] : to;
-    for (int64_t c = 0; c < block->value_width; c++)
-      out[r * block->out_row + c] = 0;
-  }
-  for (int32_t i = 0; i < block->stretches; i++) {
-    const struct attention_keys *keys = &block->keys[i];
-    int64_t begin = from > keys->first ? from - keys->first : 0,
-            end =
-                to - keys->first < keys->count ? to - keys->first : keys->count;
-    for (int64_t j = begin; j < end; j += KEYS) {
-      int64_t count = end - j < KEYS ? end - j : KEYS, left = end - j - count;
-      struct attention_keys tile = {(const T *)keys->k + j * keys->k_row,
-                                    (const T *)keys->v + j * keys->v_row,
-                                    keys->k_row,
-                                    keys->v_row,
-                                    keys->first + j,
-                                    count};
-      TILE(block, &rows, &tile, left < KEYS ? left : KEYS, kt);
+    T kt[WIDEST * KEYS] __attribute__((aligned(64))), largest[ATTENTION_QUERIES], sum[ATTENTION_QUERIES];
+    int64_t low[ATTENTION_QUERIES], high[ATTENTION_QUERIES], from = INT64_MAX, to = 0;
+    struct attention_rows rows = {largest, sum, low, high};
+    T *out = block->out;
+    int64_t columns = block->heads * block->value_width;
+    for (int64_t i = 0; i < block->heads * block->queries; i++) largest[i] = -(T)INFINITY, sum[i] = 0;
+    for (int64_t r = 0; r < block->queries; r++) {
+        reach_of(&block->reach, block->position + r, &low[r], &high[r]);
+        from = low[r] < from ? low[r] : from, to = high[r] > to ? high[r] : to;
+        for (int64_t c = 0; c < columns; c++) out[r * block->out_row + c] = 0;
     }
-  }
-  for (int64_t r = 0; r < block->queries; r++) {
-    T scale = sum[r] > 0 ? 1 / sum[r] : 0;
+    for (int32_t i = 0; i < block->stretches; i++) {
+        const struct attention_keys *keys = &block->keys[i];
+        int64_t begin = from > keys->first ? from - keys->first : 0, end = to - keys->first < keys->count ? to - keys->first : keys->count;
+        for (int64_t j = begin; j < end; j += KEYS) {
+            int64_t count = end - j < KEYS ? end - j : KEYS, left = end - j - count;
+            struct attention_keys tile = {(const T *)keys->k + j * keys->k_row,
+                                          (const T *)keys->v + j * keys->v_row,
+                                          keys->k_row,
+                                          keys->v_row,
+                                          keys->first + j,
+                                          count};
+            TILE(block, &rows, &tile, left < KEYS ? left : KEYS, kt);
+        }
+    }
+    for (int64_t i = 0; i < block->heads * block->queries; i++) {
+        T scale = sum[i] > 0 ? 1 / sum[i] : 0, *row = out + i % block->queries * block->out_row + i / block->queries * block->value_width;
 #pragma omp simd
-    for (int64_t c = 0; c < block->value_width; c++)
-      out[r * block->out_row + c] *= scale;
-  }
+        for (int64_t c = 0; c < block->value_width; c++) row[c] *= scale;
+    }
 }
 
 static void ROTATE(const struct attention_rotation *rotation) {
-  int64_t half = rotation->width / 2, near = rotation->interleaved ? 2 : 1,
-          far = rotation->interleaved ? 1 : half;
-  for (int64_t r = 0; r < rotation->rows; r++) {
-    const T *c = (const T *)rotation->cos + r * half,
-            *s = (const T *)rotation->sin + r * half;
-    for (int64_t h = 0; h < rotation->heads; h++) {
-      T *x = (T *)rotation->data + r * rotation->row + h * rotation->width;
-      for (int64_t i = 0; i < half; i++) {
-        T a = x[i * near], b = x[i * near + far];
-        x[i * near] = a * c[i] - b * s[i];
-        x[i * near + far] = b * c[i] + a * s[i];
-      }
+    int64_t half = rotation->width / 2, near = rotation->interleaved ? 2 : 1, far = rotation->interleaved ? 1 : half;
+    for (int64_t r = 0; r < rotation->rows; r++) {
+        const T *c = (const T *)rotation->cos + r * half, *s = (const T *)rotation->sin + r * half;
+        for (int64_t h = 0; h < rotation->heads; h++) {
+            T *x = (T *)rotation->data + r * rotation->row + h * rotation->width;
+            for (int64_t i = 0; i < half; i++) {
+                T a = x[i * near], b = x[i * near + far];
+                x[i * near] = a * c[i] - b * s[i];
+                x[i * near + far] = b * c[i] + a * s[i];
+            }
+        }
     }
-  }
 }
