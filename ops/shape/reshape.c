@@ -70,34 +70,32 @@ static int resolve(const struct flow_infer *infer, const struct flow_ints *shape
 
 /*
  * Which axis of y the stream runs along. Let the axis of x that is cut have n elements, A rows before it and C elements behind each of
- * them; an axis of y has m elements, P rows before it and Q elements behind each. It can be the one if it is the same (A = P, C = Q,
- * m = n), if it has taken in others (P divides A, Q divides C, m = n A/P C/Q), or if it was taken out (A divides P, C divides Q,
- * n = m P/A Q/C). Of several the one is meant that is kept by 0, then the one given as -1, then one with as many rows before it as x has.
+ * them; an axis of y has m elements, P rows before it and Q elements behind each. A = P: with other rows before it, pieces that follow
+ * each other would not be the whole. It can be the one if it is the same (C = Q, m = n), if it has taken in axes behind it (Q divides C,
+ * m = n C/Q), or if these were taken out (C divides Q, n = m Q/C). Of several the one is meant that is kept by 0, then the one given as -1.
  */
 static bool stream_fits(const struct flow_tensor *x, const struct flow_tensor *y, int32_t s, int32_t j) {
     int64_t a = shape_span(x, 0, s), c = shape_span(x, s + 1, x->rank), n = x->shape[s];
     int64_t p = shape_span(y, 0, j), q = shape_span(y, j + 1, y->rank), m = y->shape[j];
-    if (a == 0 || c == 0 || p == 0 || q == 0) return a == p && c == q && m == n;
-    if (a % p == 0 && c % q == 0) return m == n * (a / p) * (c / q);
-    return p % a == 0 && q % c == 0 && m * (p / a) * (q / c) == n;
+    if (a != p) return false;
+    if (a == 0 || c == 0 || q == 0) return c == q && m == n;
+    return c % q == 0 ? m == n * (c / q) : q % c == 0 && m * (q / c) == n;
 }
 
 static int stream_axis(struct flow_infer *infer, const struct flow_ints *shape, const struct flow_tensor *y, int32_t open) {
     const struct flow_tensor *x = &infer->in[0];
     int32_t s = infer->in_axis[0], best = -1, best_rank = 0;
-    int64_t before = shape_span(x, 0, s);
     for (int32_t j = 0; j < y->rank; j++) {
         if (!stream_fits(x, y, s, j)) continue;
-        bool in_place = shape_span(y, 0, j) == before;
-        int32_t rank = (j == s && shape->at[j] == 0 ? 8 : 0) + (j == open ? 4 : 0) + (in_place ? 2 : 0) + (shape->at[j] > 0 ? 1 : 0);
+        int32_t rank = (j == s && shape->at[j] == 0 ? 8 : 0) + (j == open ? 4 : 0) + (shape->at[j] > 0 ? 1 : 0) + 1;
         if (rank > best_rank) best = j, best_rank = rank;
     }
     if (best < 0) {
         char a[SHAPE_TEXT], b[SHAPE_TEXT];
         return infer->host->fail(
             infer->owner, FLOW_ERROR_UNSUPPORTED,
-            "a piece of shape %s, cut along axis %d, becomes %s, in which no axis grows with it (0 keeps an axis, -1 takes "
-            "what the others leave)",
+            "a piece of shape %s, cut along axis %d, becomes %s, in which no axis grows with it, the axes before it being as they were "
+            "(0 keeps an axis, -1 takes what the others leave)",
             shape_text(x, a), s, shape_text(y, b));
     }
     infer->out_axis[0] = best;

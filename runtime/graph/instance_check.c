@@ -297,6 +297,21 @@ static int report_common(struct samples *samples, struct report *sets, struct re
     return result;
 }
 
+/* No set streams, for different reasons: that an operator cannot is true of all extents. */
+static int report_unsupported(struct samples *samples, const struct report *sets, int count, struct report *report) {
+    for (int set = 0; set < count; set++)
+        for (const struct report_message *message = sets[set].first; message; message = message->next) {
+            if (message->code != FLOW_ERROR_UNSUPPORTED) continue;
+            struct text text;
+            text_init(&text, samples->from);
+            if (set == 0) name_symbols(samples, message->text, &text);
+            int result = report_add(report, message->code, message->at, "%s", text.failed || !text.at ? message->text : text.at);
+            text_free(&text);
+            return result;
+        }
+    return 0;
+}
+
 int instance_check(const struct allocator *from, const struct network *network, const struct instance_options *options,
                    struct report *report) {
     struct samples samples;
@@ -316,6 +331,7 @@ int instance_check(const struct allocator *from, const struct network *network, 
     } else if (wrong) {
         for (int set = done; set < SETS; set++) sets[set] = sets[0];
         result = report_common(&samples, sets, report);
+        if (result == 0 && options->stream) result = report_unsupported(&samples, sets, done, report);
         /* Nothing in common, and yet no set passes: or the graph was found wrong
          * before. */
         if (result == 0 && sets[0].first == NULL) result = FLOW_ERROR_GRAPH;
