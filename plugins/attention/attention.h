@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scaled dot-product attention of some queries of one or more heads over stretches of
- * keys, with an online softmax: no [Tq, Tk] matrix. */
+/* Scaled dot-product attention of some queries of one or more heads over stretches of keys, with an online softmax: no [Tq, Tk] matrix. */
 #ifndef PLUGINS_ATTENTION_H
 #define PLUGINS_ATTENTION_H
 
 #include "common/simd.h"
 
-/* Keys and values first .. first+count of the sequence, side by side in memory.
- */
+/* Keys and values first .. first+count of the sequence, side by side in memory. */
 struct attention_keys {
     const void *k, *v;
     int64_t k_row, v_row; /* elements from one position to the next */
@@ -40,8 +38,7 @@ struct attention_block {
     int64_t bias_row, bias_column, bias_head;
 };
 
-/* Rotates pairs of every head of `rows` rows in place: (cos, sin) [rows,
- * width/2] by row and pair. */
+/* Rotates pairs of every head of `rows` rows in place: (cos, sin) [rows, width/2] by row and pair. */
 struct attention_rotation {
     void *data;
     int64_t rows, row, heads, width;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A tile of keys at a time, transposed once for all queries of the block, which
- * pass over it in groups of ROWS: scores, softmax and values of one group stay
- * in the nearest cache. Each query keeps its largest score and the sum of
- * exponentials so far, and what was summed before shrinks when a larger score
- * comes (Milakov, Gimelshein: "Online normalizer calculation for softmax",
- * 2018; Dao et al.: "FlashAttention", 2022). Tiles that no query of a group
- * sees are not touched.
+ * A tile of keys at a time, transposed once for all queries of the block, which pass over it in groups of ROWS: scores, softmax and values
+ * of one group stay in the nearest cache. Each query keeps its largest score and the sum of exponentials so far, and what was summed
+ * before shrinks when a larger score comes (Milakov, Gimelshein: "Online normalizer calculation for softmax", 2018; Dao et al.:
+ * "FlashAttention", 2022). Tiles that no query of a group sees are not touched.
  */
 #include "attention.h"
 #include "common/math_simd.h"
@@ -22,12 +19,10 @@ enum { VECTOR_BYTES = 32, ROWS = 6, COLUMNS = 2 };
 enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 2 };
 #endif
 
-/* Keys of a tile; the widest head whose keys are transposed on the stack (wider
- * ones, and a few queries, take dot products). */
+/* Keys of a tile; the widest head whose keys are transposed on the stack (wider ones, and a few queries, take dot products). */
 enum { KEYS = 64, WIDEST = 256 };
 
-/* What a block keeps of each of its queries: largest score and sum so far (of
- * the block's type), keys it may see. */
+/* What a block keeps of each of its queries: largest score and sum so far (of the block's type), keys it may see. */
 struct attention_rows {
     void *largest, *sum;
     const int64_t *low, *high;
@@ -55,7 +50,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #define TRANSPOSE transpose_f32
 #define SCORES_ONE scores_one_f32
 #define SHAPE_ROW shape_row_f32
-#define SOFTMAX_ROW softmax_row_f32
+#define SOFTMAX_ROWS softmax_rows_f32
 #define GROUP query_group_f32
 #define ONE one_query_f32
 #define FETCH fetch_rows_f32
@@ -76,7 +71,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #undef TRANSPOSE
 #undef SCORES_ONE
 #undef SHAPE_ROW
-#undef SOFTMAX_ROW
+#undef SOFTMAX_ROWS
 #undef GROUP
 #undef ONE
 #undef FETCH
@@ -97,7 +92,7 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #define TRANSPOSE transpose_f64
 #define SCORES_ONE scores_one_f64
 #define SHAPE_ROW shape_row_f64
-#define SOFTMAX_ROW softmax_row_f64
+#define SOFTMAX_ROWS softmax_rows_f64
 #define GROUP query_group_f64
 #define ONE one_query_f64
 #define FETCH fetch_rows_f64

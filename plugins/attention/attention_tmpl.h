@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Included by attention_simd.c once for f32 and once for f64, which spells out:
- * T, BLOCK, ROTATE and the helpers' names, EXP, TANH. */
+/* Included by attention_simd.c once for f32 and once for f64, which spells out: T, BLOCK, ROTATE and the helpers' names, EXP, TANH. */
 
 typedef T VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef T EIGHT __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
@@ -9,8 +8,7 @@ enum { LANES = VECTOR_BYTES / sizeof(T) };
 /* ---- Many queries: ROWS of them at once on transposed keys
  * ---------------------------------------------------------------- */
 
-/* s[r][j] = sum_d q[r][d] kt[d][j] for ROWS queries and `columns` vectors of
- * keys. Rows of kt and s are KEYS apart. */
+/* s[r][j] = sum_d q[r][d] kt[d][j] for ROWS queries and `columns` vectors of keys. Rows of kt and s are KEYS apart. */
 static inline __attribute__((always_inline)) void SCORES(const T *const q[ROWS], const T *kt, int64_t width, T *s, int columns) {
     VEC sum[ROWS][COLUMNS] = {{{0}}};
     for (int64_t d = 0; d < width; d++) {
@@ -26,8 +24,7 @@ static inline __attribute__((always_inline)) void SCORES(const T *const q[ROWS],
         for (int c = 0; c < columns; c++) *(VEC *)(s + r * KEYS + c * LANES) = sum[r][c];
 }
 
-/* out[r][c] = out[r][c] * keep[r] + sum_j p[r][j] v[j][c] for ROWS queries and
- * `columns` vectors of the value's width. */
+/* out[r][c] = out[r][c] * keep[r] + sum_j p[r][j] v[j][c] for ROWS queries and `columns` vectors of the value's width. */
 static inline __attribute__((always_inline)) void VALUES(const T *p, const T *v, int64_t v_row, int64_t keys, const T *keep,
                                                          T *const out[ROWS], int64_t at, int columns) {
     VEC sum[ROWS][COLUMNS];
@@ -48,8 +45,7 @@ static inline __attribute__((always_inline)) void VALUES(const T *p, const T *v,
         for (int c = 0; c < columns; c++) *(VEC *)(out[r] + at + c * LANES) = sum[r][c];
 }
 
-/* The same for one query: columns in eights, eight of them at once where there
- * are so many; keys in fours for the rest. */
+/* The same for one query: columns in eights, eight of them at once where there are so many; keys in fours for the rest. */
 static void VALUES_ONE(const T *p, const T *v, int64_t v_row, int64_t keys, T keep, T *out, int64_t from, int64_t to) {
     int64_t c = from;
     for (; c + 64 <= to; c += 64) {
@@ -150,8 +146,7 @@ static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count, int
  * ------------------------------------------------------------------------------------------------------
  */
 
-/* Scale, cap, bias, mask and reach; keys are first .. first+count, and none are
- * behind them. */
+/* Scale, cap, bias, mask and reach; keys are first .. first+count, and none are behind them. */
 static void SHAPE_ROW(const struct attention_block *block, int64_t query, int64_t first, int64_t count, int64_t low, int64_t high, T *s) {
     T scale = (T)block->scale;
 #pragma omp simd
@@ -175,35 +170,38 @@ static void SHAPE_ROW(const struct attention_block *block, int64_t query, int64_
     for (int64_t j = high > first ? high - first : 0; j < KEYS; j++) s[j] = -(T)INFINITY;
 }
 
-/* A step of the online softmax: s becomes exp(s - largest); returns by how much
- * what was summed before shrinks. */
-static T SOFTMAX_ROW(T *s, T *largest, T *sum) {
-    T top = *largest;
-#pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < KEYS; j++) top = s[j] > top ? s[j] : top;
-    if (top == -(T)INFINITY) {
-        for (int64_t j = 0; j < KEYS; j++) s[j] = 0;
-        return 1;
+/* A step of the online softmax of some rows: s becomes exp(s - largest); keep says by how much what was summed before shrinks. Sums stay
+ * spread over the lanes of a vector. */
+static inline __attribute__((always_inline)) void SOFTMAX_ROWS(T *s, int64_t rows, T *largest, VEC *sum, T *keep) {
+    T top[8] = {0}, before[8] = {0};
+    for (int64_t r = 0; r < rows; r++) {
+        T most = largest[r];
+#pragma omp simd reduction(max : most)
+        for (int64_t j = 0; j < KEYS; j++) most = s[r * KEYS + j] > most ? s[r * KEYS + j] : most;
+        before[r] = largest[r], largest[r] = most;
+        top[r] = most == -(T)INFINITY ? 0 : most; /* nothing seen so far: all exponentials are 0 */
     }
-    T keep = *largest == top ? 1 : EXP(*largest - top), total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < KEYS; j++) {
-        s[j] = EXP(s[j] - top);
-        total += s[j];
+#pragma omp simd
+    for (int64_t r = 0; r < 8; r++) keep[r] = EXP(before[r] - top[r]);
+    for (int64_t r = 0; r < rows; r++) {
+        T *row = s + r * KEYS;
+        VEC total = {0};
+#pragma omp simd
+        for (int64_t j = 0; j < KEYS; j++) row[j] = EXP(row[j] - top[r]);
+#pragma GCC unroll 16
+        for (int64_t j = 0; j < KEYS; j += LANES) total += *(const VEC *)(row + j);
+        sum[r] = sum[r] * keep[r] + total;
     }
-    *largest = top, *sum = *sum * keep + total;
-    return keep;
 }
 
 /* ---- A block of queries
  * -------------------------------------------------------------------------------------------------------
  */
 
-/* Queries row .. row+ROWS of a block; where fewer are left, the last stands in
- * for those that are missing. */
+/* Queries row .. row+ROWS of a block; where fewer are left, the last stands in for those that are missing. */
 static void GROUP(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile,
                   const T *kt) {
-    T s[ROWS * KEYS] __attribute__((aligned(64))), keep[ROWS];
+    T s[ROWS * KEYS] __attribute__((aligned(64))), keep[8];
     const T *q[ROWS];
     T *out[ROWS];
     int64_t real = block->queries - row < ROWS ? block->queries - row : ROWS, to = 0, from = INT64_MAX;
@@ -218,11 +216,9 @@ static void GROUP(const struct attention_block *block, struct attention_rows *ro
     for (; j < count; j += LANES) SCORES(q, kt + j, block->width, s + j, 1);
     for (; j < KEYS; j++)
         for (int64_t r = 0; r < ROWS; r++) s[r * KEYS + j] = 0;
-    for (int64_t r = 0; r < real; r++) {
-        T *largest = (T *)rows->largest + row + r, *sum = (T *)rows->sum + row + r;
+    for (int64_t r = 0; r < real; r++)
         SHAPE_ROW(block, row + r, tile->first, tile->count, rows->low[row + r], rows->high[row + r], s + r * KEYS);
-        keep[r] = SOFTMAX_ROW(s + r * KEYS, largest, sum);
-    }
+    SOFTMAX_ROWS(s, real, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
     for (int64_t r = real; r < ROWS; r++) {
         memcpy(s + r * KEYS, s + (real - 1) * KEYS, KEYS * sizeof(T));
         keep[r] = keep[real - 1];
@@ -237,14 +233,14 @@ static void GROUP(const struct attention_block *block, struct attention_rows *ro
 
 /* One query on one tile. */
 static void ONE(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile) {
-    T s[KEYS] __attribute__((aligned(64)));
+    T s[KEYS] __attribute__((aligned(64))), keep[8];
     int64_t end = rows->high[row] - tile->first, count = end < tile->count ? end : tile->count;
     if (count <= 0 || rows->low[row] >= tile->first + tile->count) return;
     SCORES_ONE((const T *)block->q + row * block->q_row, tile->k, tile->k_row, count, block->width, s);
     for (int64_t j = count; j < KEYS; j++) s[j] = 0;
     SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row], rows->high[row], s);
-    T keep = SOFTMAX_ROW(s, (T *)rows->largest + row, (T *)rows->sum + row);
-    VALUES_ONE(s, tile->v, tile->v_row, count, keep, (T *)block->out + row * block->out_row, 0, block->value_width);
+    SOFTMAX_ROWS(s, 1, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
+    VALUES_ONE(s, tile->v, tile->v_row, count, keep[0], (T *)block->out + row * block->out_row, 0, block->value_width);
 }
 
 /* Rows that are read soon are brought near. */
@@ -270,7 +266,7 @@ static void TILE(const struct attention_block *block, const struct attention_row
                  T *kt) {
     for (int64_t h = 0; h < block->heads; h++) {
         struct attention_block head = *block;
-        struct attention_rows own = {(T *)rows->largest + h * block->queries, (T *)rows->sum + h * block->queries, rows->low, rows->high};
+        struct attention_rows own = {(T *)rows->largest + h * block->queries, (VEC *)rows->sum + h * block->queries, rows->low, rows->high};
         struct attention_keys keys = *tile;
         int64_t kv = (block->head + h) / block->shared;
         keys.k = (const T *)tile->k + kv * block->width, keys.v = (const T *)tile->v + kv * block->value_width;
@@ -282,12 +278,13 @@ static void TILE(const struct attention_block *block, const struct attention_row
 }
 
 static void BLOCK(const struct attention_block *block) {
-    T kt[WIDEST * KEYS] __attribute__((aligned(64))), largest[ATTENTION_QUERIES], sum[ATTENTION_QUERIES];
+    T kt[WIDEST * KEYS] __attribute__((aligned(64))), largest[ATTENTION_QUERIES];
+    VEC sum[ATTENTION_QUERIES];
     int64_t low[ATTENTION_QUERIES], high[ATTENTION_QUERIES], from = INT64_MAX, to = 0;
     struct attention_rows rows = {largest, sum, low, high};
     T *out = block->out;
     int64_t columns = block->heads * block->value_width;
-    for (int64_t i = 0; i < block->heads * block->queries; i++) largest[i] = -(T)INFINITY, sum[i] = 0;
+    for (int64_t i = 0; i < block->heads * block->queries; i++) largest[i] = -(T)INFINITY, sum[i] = (VEC){0};
     for (int64_t r = 0; r < block->queries; r++) {
         reach_of(&block->reach, block->position + r, &low[r], &high[r]);
         from = low[r] < from ? low[r] : from, to = high[r] > to ? high[r] : to;
@@ -308,7 +305,9 @@ static void BLOCK(const struct attention_block *block) {
         }
     }
     for (int64_t i = 0; i < block->heads * block->queries; i++) {
-        T scale = sum[i] > 0 ? 1 / sum[i] : 0, *row = out + i % block->queries * block->out_row + i / block->queries * block->value_width;
+        T all = 0;
+        for (int lane = 0; lane < LANES; lane++) all += sum[i][lane];
+        T scale = all > 0 ? 1 / all : 0, *row = out + i % block->queries * block->out_row + i / block->queries * block->value_width;
 #pragma omp simd
         for (int64_t c = 0; c < block->value_width; c++) row[c] *= scale;
     }
