@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ARGUMENTS_MOST = 2 };
+enum { ARGUMENTS_MOST = 5 };
 
 struct initialiser {
     char name[32];
@@ -104,6 +104,15 @@ static void fill_uniform(const struct flow_tensor *t, double low, double high, u
     for (int64_t i = 0; i < count; i++) store(t, i, low + (high - low) * uniform(seed, 0, i));
 }
 
+/* Elements first .. end get one value, the others are drawn: a gate's bias among those of other gates. */
+static void fill_except(const struct flow_tensor *t, const double *argument, uint64_t seed) {
+    int64_t count = elements(t);
+    for (int64_t i = 0; i < count; i++) {
+        bool inside = (double)i >= argument[2] && (double)i < argument[3];
+        store(t, i, inside ? argument[4] : argument[0] + (argument[1] - argument[0]) * uniform(seed, 0, i));
+    }
+}
+
 static void fill_normal(const struct flow_tensor *t, double mean, double deviation, uint64_t seed, bool cut) {
     int64_t count = elements(t);
     for (int64_t i = 0; i < count; i++) store(t, i, mean + deviation * (cut ? truncated(seed, i) : normal(seed, 0, i)));
@@ -167,6 +176,7 @@ int tensor_initialise(const struct allocator *from, const struct flow_tensor *t,
 #define IS(word) (strcmp(init.name, word) == 0)
     if (IS("constant") || IS("truncated_normal")) least = most = 1;
     else if (IS("uniform") || IS("normal")) least = most = 2;
+    else if (IS("uniform_except")) least = most = 5;
     else if (IS("kaiming_uniform") || IS("orthogonal")) most = 1;
     bool drawn = !IS("zeros") && !IS("ones") && !IS("constant") && !IS("identity");
     if (IS("normal") && given == 1) argument[1] = argument[0], argument[0] = 0, given = 2; /* normal(std) */
@@ -182,6 +192,7 @@ int tensor_initialise(const struct allocator *from, const struct flow_tensor *t,
     else if (IS("ones")) fill(t, 1);
     else if (IS("constant")) fill(t, argument[0]);
     else if (IS("uniform")) fill_uniform(t, argument[0], argument[1], seed);
+    else if (IS("uniform_except")) fill_except(t, argument, seed);
     else if (IS("normal")) fill_normal(t, argument[0], argument[1], seed, false);
     else if (IS("truncated_normal")) fill_normal(t, 0, argument[0], seed, true);
     else if (IS("xavier_uniform")) fill_uniform(t, -sqrt(6 / (in + out)), sqrt(6 / (in + out)), seed);

@@ -11,8 +11,8 @@
 /* ---- Initialisers ---- */
 
 static const char *const initialisers[] = {
-    "zeros",          "ones",          "constant",        "uniform",        "normal",     "truncated_normal",
-    "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "identity"};
+    "zeros",           "ones",           "constant",   "uniform",  "normal",        "truncated_normal", "xavier_uniform", "xavier_normal",
+    "kaiming_uniform", "kaiming_normal", "orthogonal", "identity", "uniform_except"};
 
 static bool known_initialiser(const char *init, const char **near) {
     char word[64];

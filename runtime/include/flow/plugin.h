@@ -211,7 +211,8 @@ struct flow_port {
 };
 
 /* Initialiser: "zeros", "ones", "constant(v)", "uniform(a, b)", "normal(m, s)", "truncated_normal(s)", "xavier_uniform", "xavier_normal",
- * "kaiming_uniform(a)", "kaiming_normal", "orthogonal(gain)", "identity"; arguments are real expressions of attributes and the node's
+ * "kaiming_uniform(a)", "kaiming_normal", "orthogonal(gain)", "identity", "uniform_except(a, b, first, end, v)" (elements
+ * first .. end-1 are v: one gate's bias among several); arguments are real expressions of attributes and the node's
  * bound names, with sqrt(). "@name" takes the initialiser from the text attribute `name`. */
 struct flow_param {
     const char *name;
