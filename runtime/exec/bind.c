@@ -39,9 +39,19 @@ static int add_patch(struct builder *builder, const struct plan_tensor *t, void 
 
 /* Where `t` lies: written into *at now, or listed. */
 static int point(struct builder *builder, const struct plan_tensor *t, void **at) {
-    char *base = t->place == PLACE_PARAM ? builder->params[t->index] : builder->binding->once;
-    if (t->place == PLACE_NONE) return 0;
-    if (t->place != PLACE_PARAM && t->place != PLACE_ONCE) return add_patch(builder, t, at);
+    struct binding *binding = builder->binding;
+    const struct instance *instance = binding->plan->instance;
+    char *base = NULL;
+    switch (t->place) {
+    case PLACE_NONE: return 0;
+    case PLACE_PARAM: base = builder->params[t->index]; break;
+    case PLACE_WIDE:
+        base = model_wide(binding->context->model, instance->values[instance->params[t->index]].name);
+        if (!base) return report_memory(builder->report);
+        break;
+    case PLACE_ONCE: base = binding->once; break;
+    default: return add_patch(builder, t, at);
+    }
     *at = base ? base + t->offset : NULL;
     return 0;
 }

@@ -210,5 +210,7 @@ int must_use tensor_initialise(const struct allocator *from, const struct flow_t
 int must_use model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
                           struct flow_call *call);
 struct device *model_device(const struct model *model);
+/* A 16-bit parameter as f32; NULL without memory. The parameter has been filled. */
+void *model_wide(struct model *model, const char *name);
 
 #endif

@@ -11,6 +11,7 @@ struct parameter {
     struct flow_tensor value; /* of the graph's type; rank -1: not yet */
     struct buffer copy;       /* of what was given */
     struct buffer own;        /* of the value, where it is not what was given */
+    struct buffer wide;       /* the value as f32, where a kernel needs a 16-bit one so */
 };
 
 struct packed {
@@ -68,6 +69,7 @@ void model_free(struct model *model) {
     for (size_t i = 0; i < model->count; i++) {
         buffer_free(model, &model->parameters[i]->copy);
         buffer_free(model, &model->parameters[i]->own);
+        buffer_free(model, &model->parameters[i]->wide);
     }
     for (struct packed *packed = model->packed; packed; packed = packed->next) buffer_free(model, &packed->buffer);
     const struct allocator *from = model->from;
@@ -256,6 +258,17 @@ int model_fill(struct model *model, const struct instance *instance, struct repo
 }
 
 /* ---- Packing ---- */
+
+void *model_wide(struct model *model, const char *name) {
+    pthread_mutex_lock(&model->lock);
+    struct parameter *parameter = find(model, name);
+    int64_t count = 1;
+    for (int32_t a = 0; a < parameter->value.rank; a++) count *= parameter->value.shape[a];
+    if (!parameter->wide.data && buffer_new(model, count * dtype_bytes(FLOW_F32), &parameter->wide) == 0)
+        tensor_convert(parameter->wide.data, FLOW_F32, parameter->value.data, parameter->value.dtype, count, model->device->host->isa);
+    pthread_mutex_unlock(&model->lock);
+    return parameter->wide.data;
+}
 
 int model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
                  struct flow_call *call) {

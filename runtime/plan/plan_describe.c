@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const PLACES[] = {"none", "arena", "once", "input", "output", "param", "state in", "state out", "feed"};
+static const char *const PLACES[] = {"none", "arena", "once", "input", "output", "param", "param f32", "state in", "state out", "feed"};
 static const char *const ISAS[] = {"base", "avx2", "avx512"};
 enum { TEXT_MOST = 512 };
 

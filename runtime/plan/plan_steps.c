@@ -133,6 +133,12 @@ static int converted(struct plan_build *build, enum plan_step_kind kind, int32_t
     code = temporary(build, &from.type, dtype, out);
     if (code < 0) return code;
     cache[value] = out->index, out->value = value;
+    const struct instance_value *v = &build->instance->values[value];
+    if (kind == PLAN_WIDEN && v->kind == VALUE_PARAM && build->instance->nodes[node].infer.phase == FLOW_PHASE_INFERENCE) {
+        struct plan_block *block = &build->blocks[out->index];
+        block->place = PLACE_WIDE, block->index = build->param[value];
+        return 0;
+    }
     return add_move(build, kind, node, &from, out);
 }
 

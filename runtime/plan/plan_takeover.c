@@ -36,7 +36,7 @@ static const char *refuse(const struct plan_build *build, int32_t s, const struc
     if (!plan_contiguous(&in->type)) return "the input is not contiguous";
     if (in->offset != 0 || bytes != build->blocks[root].bytes) return "the input is a part of larger memory";
     if (block->place == PLACE_INPUT) return "the input is the caller's";
-    if (block->place == PLACE_PARAM) return "the input is a parameter";
+    if (block->place == PLACE_PARAM || block->place == PLACE_WIDE) return "the input is a parameter";
     if (block->place == PLACE_OUTPUT) return "the input is an output of the graph";
     bool replaces = block->place == PLACE_FEED && own->value >= 0 && build->instance->values[block->value].feed == own->value;
     if (block->place == PLACE_FEED && !replaces) return "the input is what the run before left";

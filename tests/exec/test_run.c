@@ -280,6 +280,32 @@ Test(exec, a_kernel_that_fails_is_named) {
     bench_close(&b);
 }
 
+Test(exec, a_failure_ends_all_streams) {
+    static struct hand h;
+    static struct hand_result r;
+    struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, failing_kernel, NULL};
+    struct registry_entry entry = {&hand_operators[HAND_SCALE], "test", NULL, &kernel, 1};
+    int failed = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct bench b;
+        hand_make_random(&h, seed, 60);
+        hand_result_init(&h, &r);
+        for (size_t n = 0; n < h.instance.node_count; n++)
+            if (h.ops[n] == HAND_SCALE && n > 20) h.nodes[n].entry = &entry;
+        cr_assert_eq(bench_open(&b, &memory_default, &h, 2, 3), 0);
+        struct flow_tensor inputs[2];
+        const struct flow_tensor *outputs;
+        give(&h, &r, false, inputs, NULL);
+        int code = context_bind(b.context, b.plan, &b.report);
+        if (code == 0) code = context_run(b.context, inputs, &b.report, &outputs);
+        cr_assert(code == 0 || code == FLOW_ERROR_RANGE, "%d", code);
+        failed += code < 0;
+        hand_result_free(&h, &r);
+        bench_close(&b);
+    }
+    cr_assert_gt(failed, 30);
+}
+
 Test(exec, profile_counts_calls_by_node) {
     static struct hand h;
     struct bench b;
