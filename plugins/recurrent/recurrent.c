@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What rnn, lstm and gru share: layers, directions, lengths, resets, states, streaming. For each layer and direction one product gives
- * the inputs of all gates at all steps (u), then the steps run in order: v = W_hh h for all rows at once, then the cell (cells_simd.c).
- * Rows are taken in order of falling length, so that a step's product has just the rows that still run.
+ * the inputs of all gates (u) at as many steps as the nearer caches hold, then those steps run in order: v = W_hh h for all rows at once,
+ * then the cell (cells_simd.c). Rows are taken in order of falling length, so that a step's product has just the rows that still run.
  */
 #include "recurrent.h"
 
@@ -158,6 +158,14 @@ static int64_t take(struct flow_infer *infer, int64_t count, int64_t size) {
     return at;
 }
 
+/* Rows enough for a product to pay, and not many more than what stays in the cache until its steps are run. */
+static int64_t chunk_steps(const struct recurrent_priv *p) {
+    enum { ROWS_LEAST = 96, BYTES = 256 << 10 };
+    if (p->batch == 0 || p->steps == 0) return p->steps;
+    int64_t rows = BYTES / (p->gates * p->units * p->size), steps = ((rows > ROWS_LEAST ? rows : ROWS_LEAST) + p->batch - 1) / p->batch;
+    return steps < p->steps ? steps : p->steps;
+}
+
 int recurrent_infer(struct flow_infer *infer, enum recurrent_cell cell) {
     const struct recurrent_attrs *a = infer->attrs;
     struct recurrent_priv *p = infer->priv;
@@ -197,7 +205,10 @@ int recurrent_infer(struct flow_infer *infer, enum recurrent_cell cell) {
     if (lstm) infer->out[p->out_c].dtype = x->dtype, state_shape(p, &infer->out[p->out_c]);
     set_out(infer, p->out_iterations, 0, NULL, FLOW_I64);
     int64_t gates = p->gates * p->units, positions = p->batch * p->steps;
-    p->at_u = take(infer, positions * gates, p->size);
+    p->chunk = chunk_steps(p);
+    int64_t widest = p->layers > 1 && p->units * p->directions > p->input ? p->units * p->directions : p->input;
+    p->at_x = take(infer, a->projection || p->layers > 1 ? p->chunk * p->batch * widest : 0, p->size);
+    p->at_u = take(infer, p->chunk * p->batch * gates, p->size);
     p->at_v = take(infer, p->batch * gates, p->size);
     p->at_h = take(infer, p->batch * p->units, p->size);
     p->at_c = take(infer, p->batch * p->units, p->size);
@@ -235,8 +246,9 @@ struct pass {
     int64_t input;
     char *y; /* [B, T, y_row], this direction's columns */
     int64_t y_row;
-    const char *u; /* [B, T, gates*units] */
-    char *h, *c;   /* [B, units], rows in `order` */
+    const char
+        *u;      /* input products of the steps from `from` on, [rows, gates*units]: rows in `order`, those that still run, step by step */
+    char *h, *c; /* [B, units], rows in `order` */
     const int64_t *order, *lengths;
     bool reversed;
 };
@@ -269,17 +281,32 @@ static int block_product(const struct flow_call *call, const char *a, int64_t ro
     return rc;
 }
 
-static int input_product(struct pass *pass) {
+/* Where row b of the batch is at step s. */
+static int64_t time_of(const struct pass *pass, int64_t b, int64_t s) { return pass->reversed ? pass->lengths[b] - 1 - s : s; }
+
+/* The input products of steps from .. to, of which the first has `active` rows. */
+static int input_products(struct pass *pass, int64_t from, int64_t to, int64_t active) {
     const struct flow_call *call = pass->call;
     const struct recurrent_priv *p = call->priv;
     const struct recurrent_attrs *a = call->attrs;
-    if (pass->at->weight_ih < 0) {
-        pass->u = pass->x;
-        return 0;
+    int64_t width = pass->input * p->size, rows = 0;
+    const char *x = pass->x + from * width;
+    /* One row in order lies as it is needed; else the rows of a step are brought together. */
+    if (p->batch == 1 && !pass->reversed) rows = (to < pass->lengths[0] ? to : pass->lengths[0]) - from;
+    else {
+        char *gathered = (char *)call->workspace + p->at_x;
+        x = gathered;
+        for (int64_t s = from; s < to; s++) {
+            while (active > 0 && pass->lengths[pass->order[active - 1]] <= s) active--;
+            for (int64_t i = 0; i < active; i++) {
+                int64_t b = pass->order[i];
+                memcpy(gathered + rows++ * width, pass->x + (b * p->steps + time_of(pass, b, s)) * width, (size_t)width);
+            }
+        }
     }
     char *u = (char *)call->workspace + p->at_u;
     pass->u = u;
-    return block_product(call, pass->x, p->batch * p->steps, pass->input, pass->at->weight_ih, pass->at->packed_ih, a->input_heads,
+    return block_product(call, x, rows, pass->input, pass->at->weight_ih, pass->at->packed_ih, a->input_heads,
                          param_data(call, pass->at->bias_u), u);
 }
 
@@ -323,7 +350,7 @@ static int run_steps(struct pass *pass) {
     const struct recurrent_attrs *a = call->attrs;
     const struct recurrent_table *table = ISA_PICK(recurrent_table, call->host->isa);
     void (*cell)(const struct recurrent_step *) = p->size == 8 ? table->cell_f64[p->cell] : table->cell_f32[p->cell];
-    bool diagonal = a->heads == p->units && p->units > 1;
+    bool diagonal = a->heads == p->units && p->units > 1, projected = pass->at->weight_ih >= 0;
     int64_t row = p->units * p->size, gates = p->gates * row, active = p->batch;
     char *v = (char *)call->workspace + p->at_v;
     const char *bias = param_data(call, pass->at->bias_v);
@@ -333,9 +360,13 @@ static int run_steps(struct pass *pass) {
     for (int64_t s = 0; s < p->steps; s++) {
         while (active > 0 && pass->lengths[pass->order[active - 1]] <= s) active--;
         if (active == 0) break;
+        if (projected && s % p->chunk == 0) {
+            int rc = input_products(pass, s, s + p->chunk < p->steps ? s + p->chunk : p->steps, active);
+            if (rc < 0) return rc;
+        }
         if ((s & 1023) == 1023 && call->host->cancelled && call->host->cancelled(call->owner)) return FLOW_ERROR_CANCELLED;
         for (int64_t i = 0; i < active; i++) {
-            int64_t b = pass->order[i], t = pass->reversed ? pass->lengths[b] - 1 - s : s;
+            int64_t b = pass->order[i], t = time_of(pass, b, s);
             if (!starts_anew(pass, b, t)) continue;
             memset(pass->h + i * row, 0, (size_t)row);
             memset(pass->c + i * row, 0, (size_t)row);
@@ -343,13 +374,14 @@ static int run_steps(struct pass *pass) {
         int rc = diagonal ? 0 : block_product(call, pass->h, active, p->units, pass->at->weight_hh, pass->at->packed_hh, a->heads, bias, v);
         if (rc < 0) return rc;
         for (int64_t i = 0; i < active; i++) {
-            int64_t b = pass->order[i], t = pass->reversed ? pass->lengths[b] - 1 - s : s;
-            step.u = pass->u + (b * p->steps + t) * gates;
+            int64_t b = pass->order[i], t = time_of(pass, b, s);
+            step.u = projected ? pass->u + i * gates : pass->x + (b * p->steps + t) * gates;
             step.v = diagonal ? bias : v + i * gates;
             step.h = pass->h + i * row, step.c = pass->c + i * row;
             cell(&step);
             memcpy(pass->y + (b * p->steps + t) * pass->y_row * p->size, pass->h + i * row, (size_t)row);
         }
+        if (projected) pass->u += active * gates;
     }
     return 0;
 }
@@ -405,8 +437,7 @@ static int run_layer(const struct flow_call *call, int64_t layer, const char *x,
                             .reversed = a->reverse || direction == 1};
         load_state(&pass, index, p->port_h, 0, pass.h);
         load_state(&pass, index, p->port_c, 1, pass.c);
-        rc = input_product(&pass);
-        if (rc == 0) rc = run_steps(&pass);
+        rc = run_steps(&pass);
         if (rc < 0) return rc;
         clear_padding(&pass);
         store_state(&pass, index, p->out_h, 0, pass.h);
@@ -434,6 +465,6 @@ int recurrent_forward(const struct flow_call *call) {
 int recurrent_describe(const struct flow_infer *infer, char *text, size_t size) {
     const struct recurrent_priv *p = infer->priv;
     const struct recurrent_attrs *a = infer->attrs;
-    return snprintf(text, size, "steps in order; input product of all steps first%s",
+    return snprintf(text, size, "steps in order; input products of %lld steps at once%s", (long long)p->chunk,
                     a->heads == p->units && p->units > 1 ? "; diagonal recurrence in the cell" : "");
 }

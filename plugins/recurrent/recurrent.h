@@ -30,7 +30,8 @@ struct recurrent_priv {
     int32_t out_h, out_c, out_iterations;
     bool keeps; /* streaming along T: states go on */
     int64_t size;
-    int64_t at_u, at_v, at_h, at_c, at_y[2], at_order, at_lengths;
+    int64_t chunk; /* steps whose input products are made together */
+    int64_t at_x, at_u, at_v, at_h, at_c, at_y[2], at_order, at_lengths;
     struct direction at[2 * LAYERS_MOST];
 };
 
