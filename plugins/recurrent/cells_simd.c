@@ -9,9 +9,14 @@
 #include "common/math_simd.h"
 #include "recurrent.h"
 
+#include <math.h>
+
 #define T float
 #define SIGMOID sigmoid_f32
 #define TANH tanh_f32
+#define EXP exp_negative_f32
+#define EXPM1 expm1_f32
+#define ABS fabsf
 #define RNN rnn_f32
 #define LSTM lstm_f32
 #define LSTM_PLAIN lstm_plain_f32
@@ -21,6 +26,9 @@
 #undef T
 #undef SIGMOID
 #undef TANH
+#undef EXP
+#undef EXPM1
+#undef ABS
 #undef RNN
 #undef LSTM
 #undef LSTM_PLAIN
@@ -30,6 +38,9 @@
 #define T double
 #define SIGMOID sigmoid_f64
 #define TANH tanh_f64
+#define EXP exp_negative_f64
+#define EXPM1 expm1_f64
+#define ABS fabs
 #define RNN rnn_f64
 #define LSTM lstm_f64
 #define LSTM_PLAIN lstm_plain_f64

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Included by cells_simd.c for f32 and f64, which spells out T, SIGMOID, TANH and the functions' names. */
+/* Included by cells_simd.c for f32 and f64, which spells out T, SIGMOID, TANH, EXP, EXPM1, ABS and the functions' names. */
 
 /* v of gate row r: the recurrent product, or for a diagonal recurrence weight * h. */
 #define RECURRENT(r, j) (diagonal ? diagonal[r] * h[j] + (v ? v[r] : 0) : v[r])
@@ -20,17 +20,21 @@ static void RNN(const struct recurrent_step *step) {
     for (int64_t j = 0; j < units; j++) h[j] = TANH(u[j] + RECURRENT(j, j));
 }
 
+/* s(a) = (a < 0 ? e : 1) / (1 + e) with e = exp(-|a|), tanh|a| = -m / (m + 2) with m = exp(-2|a|) - 1: all denominators are between 1 and
+ * 2, so that the quotients of a step may share theirs. */
 static void LSTM_PLAIN(const struct recurrent_step *step) {
     const T *u = step->u, *v = step->v;
     T *h = step->h, *c = step->c;
     int64_t units = step->units;
 #pragma omp simd
     for (int64_t j = 0; j < units; j++) {
-        T i = SIGMOID(u[j] + v[j]), f = SIGMOID(u[units + j] + v[units + j]);
-        T g = TANH(u[2 * units + j] + v[2 * units + j]), o = SIGMOID(u[3 * units + j] + v[3 * units + j]);
-        T next = f * c[j] + i * g;
+        T i = u[j] + v[j], f = u[units + j] + v[units + j], g = u[2 * units + j] + v[2 * units + j],
+          o = u[3 * units + j] + v[3 * units + j];
+        T e_i = EXP(-ABS(i)), e_f = EXP(-ABS(f)), e_o = EXP(-ABS(o)), m_g = EXPM1(-2 * ABS(g));
+        T of_f = c[j] * (f < 0 ? e_f : 1) * (1 + e_i) * (m_g + 2), of_i = (i < 0 ? e_i : 1) * (g < 0 ? m_g : -m_g) * (1 + e_f);
+        T next = (of_f + of_i) / ((1 + e_f) * ((1 + e_i) * (m_g + 2))), m_c = EXPM1(-2 * ABS(next));
         c[j] = next;
-        h[j] = o * TANH(next);
+        h[j] = (o < 0 ? e_o : 1) * (next < 0 ? m_c : -m_c) / ((1 + e_o) * (m_c + 2));
     }
 }
 
