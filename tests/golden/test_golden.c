@@ -44,7 +44,7 @@ static bool outputs_hold(const flow_graph *graph, const flow_session *session, c
     bool holds = true;
     int compared = 0;
     for (size_t i = 0; i < flow_graph_outputs(graph); i++) {
-        char name[256];
+        char name[1100];
         snprintf(name, sizeof name, "out.%s", flow_graph_output(graph, i).name);
         const struct flow_tensor *expected = flow_file_get(file, name);
         if (!expected) continue;
@@ -66,7 +66,7 @@ static bool run_case(flow_runtime *runtime, const char *path, const flow_file *f
     }
     holds = holds && flow_session_new(graph, NULL, &errors, &session) == 0;
     for (size_t i = 0; holds && i < flow_graph_inputs(graph); i++) {
-        char name[256];
+        char name[1100];
         snprintf(name, sizeof name, "in.%s", flow_graph_input(graph, i).name);
         const struct flow_tensor *value = flow_file_get(file, name);
         holds = value && flow_session_input(session, name + 3, value, &errors) == 0;
