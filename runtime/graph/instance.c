@@ -459,11 +459,12 @@ int instance_new(const struct allocator *from, const struct network *network, co
     return status;
 }
 
-/* Does a piece whose incoming state is `state` follow one that left `before`? How much an appended state holds by now is its owner's to know:
- * a plan serves any length of it. */
+/* Does a piece whose incoming state is `state` follow one that left `before`? How much an appended state holds by now is its owner's to
+ * know: a plan serves any length of it. */
 static bool state_follows(const struct instance_state *state, const struct instance_state *before) {
     struct flow_tensor in = state->in, out = before->out;
-    if (state->about && (state->about->flags & FLOW_APPENDED) && in.rank == out.rank) in.shape[state->about->axis] = out.shape[state->about->axis];
+    if (state->about && (state->about->flags & FLOW_APPENDED) && in.rank == out.rank)
+        in.shape[state->about->axis] = out.shape[state->about->axis];
     return extents_same(&in, &out);
 }
 
