@@ -29,6 +29,11 @@ static int stream(struct flow_infer *infer, int32_t axis, int32_t rank) {
         if (infer->in_axis[i] < 0) continue;
         int32_t at = rank - infer->in[i].rank + infer->in_axis[i];
         if (at == axis) return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "the sum over axis %d needs the whole sequence", at);
+        const struct flow_tensor *other = &infer->in[1 - i];
+        int32_t same = at - (rank - other->rank);
+        if (infer->in_axis[1 - i] < 0 && same >= 0 && other->shape[same] != 1)
+            return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED,
+                                     "%s has the streamed axis, but not in pieces: it needs the whole sequence", i == 0 ? "b" : "a");
         at -= at > axis;
         if (infer->out_axis[0] >= 0 && infer->out_axis[0] != at)
             return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED,

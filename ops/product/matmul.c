@@ -51,6 +51,11 @@ static int stream(struct flow_infer *infer, const struct matmul_axes *axes) {
             return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED,
                                      "the product of every step of a with every step of b needs the whole sequence");
         found = at;
+        const struct flow_tensor *other = i == 0 ? b : a;
+        int32_t same = at - (rank - other->rank); /* a batch axis that the other has whole */
+        if (at < rank - 2 && infer->in_axis[1 - i] < 0 && same >= 0 && other->shape[same] != 1)
+            return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED,
+                                     "%s has the streamed axis, but not in pieces: it needs the whole sequence", i == 0 ? "b" : "a");
     }
     infer->out_axis[0] = found;
     return FLOW_OK;
