@@ -16,16 +16,17 @@ static bool same_extents(const struct flow_tensor *a, const struct flow_tensor *
     return true;
 }
 
-/* How many rows a piece appends. Plans are kept for any number of rows that were there, so the context counts those. */
-static int64_t appended(const struct instance_state *about) {
-    return about->out.shape[about->about->axis] - about->in.shape[about->about->axis];
-}
-
-/* Extents that must be the same for a piece to follow: all but that of the rows appended. */
-static bool follows(const struct instance_state *about, const struct flow_tensor *now) {
-    struct flow_tensor in = about->in;
-    if (grows(about) && now->rank == in.rank) in.shape[about->about->axis] = now->shape[about->about->axis];
-    return same_extents(now, &in);
+/* What a state is in this run. An appended one may hold any number of rows by now, whatever the plan was made for: it grows by as many as
+ * planned. Its type is the plan's, which may differ from the instance's. */
+static struct flow_tensor extents(const struct instance *instance, const struct state_use *use, const struct exec_state *state, bool out) {
+    const struct instance_state *about = &instance->states[use->state];
+    struct flow_tensor t = out ? about->out : about->in;
+    t.dtype = use->tensor->dtype;
+    if (!grows(about) || instance->first || !state->filled) return t;
+    int32_t axis = about->about->axis;
+    int64_t more = out ? about->out.shape[axis] - about->in.shape[axis] : 0;
+    if (!size_add(state->now.shape[axis], more, &t.shape[axis])) t.shape[axis] = INT64_MAX;
+    return t;
 }
 
 /* ---- Room ---- */
@@ -52,27 +53,25 @@ static int room(struct context *context, struct buffer *buffer, int64_t bytes, b
 }
 
 /* Rows are appended many times and copied seldom: room doubles. */
-static int room_appended(struct context *context, struct exec_state *state, const struct instance_state *about) {
-    int32_t axis = about->about->axis;
-    bool fits = state->filled && follows(about, &state->now);
-    int64_t held = fits ? state->now.shape[axis] : about->in.shape[axis], more = appended(about), need, bytes;
-    if (!size_add(held, more > 0 ? more : 0, &need)) return FLOW_ERROR_MEMORY;
-    if (fits && need <= state->capacity) return 0;
-    int64_t capacity = fits ? state->capacity : 0;
+static int room_appended(struct context *context, struct exec_state *state, const struct flow_tensor *in, const struct flow_tensor *out,
+                         int32_t axis) {
+    int64_t need = out->shape[axis] > in->shape[axis] ? out->shape[axis] : in->shape[axis], bytes;
+    bool goes_on = state->filled && same_extents(&state->now, in);
+    if (goes_on && need <= state->capacity) return 0;
+    int64_t capacity = goes_on ? state->capacity : 0;
     if (capacity < 16) capacity = 16;
     while (capacity < need)
         if (!size_multiply(capacity, 2, &capacity)) return FLOW_ERROR_MEMORY;
-    struct flow_tensor roomy = about->out;
+    struct flow_tensor roomy = *out;
     roomy.shape[axis] = capacity;
     if (!plan_bytes(&roomy, &bytes)) return FLOW_ERROR_MEMORY;
     struct buffer grown = {0};
     int code = context_room(context, &grown, bytes > 0 ? bytes : 1);
     if (code < 0) return code;
-    if (fits && state->now.shape[axis] > 0) {
+    if (goes_on) {
         struct flow_tensor from = laid_out(&state->now, axis, state->capacity, state->buffers[0].data);
         struct flow_tensor to = laid_out(&state->now, axis, capacity, grown.data);
-        struct flow_tensor pair[2] = {from, to};
-        struct flow_call call = {.in = &pair[0], .out = &pair[1]};
+        struct flow_call call = {.in = &from, .out = &to};
         exec_copy(&call);
     }
     context_room_free(context, &state->buffers[0]);
@@ -80,13 +79,14 @@ static int room_appended(struct context *context, struct exec_state *state, cons
     return 0;
 }
 
-static int bind_state(struct context *context, const struct instance *instance, int32_t s) {
-    const struct instance_state *about = &instance->states[s];
-    struct exec_state *state = &context->states[s];
-    if (grows(about)) return room_appended(context, state, about);
-    int64_t in, out;
-    if (!plan_bytes(&about->in, &in) || !plan_bytes(&about->out, &out)) return FLOW_ERROR_MEMORY;
-    int64_t most = in > out ? in : out;
+static int bind_state(struct context *context, const struct instance *instance, const struct state_use *use) {
+    const struct instance_state *about = &instance->states[use->state];
+    struct exec_state *state = &context->states[use->state];
+    struct flow_tensor in = extents(instance, use, state, false), out = extents(instance, use, state, true);
+    int64_t in_bytes, out_bytes;
+    if (!plan_bytes(&in, &in_bytes) || !plan_bytes(&out, &out_bytes)) return FLOW_ERROR_MEMORY;
+    if (grows(about)) return room_appended(context, state, &in, &out, about->about->axis);
+    int64_t most = in_bytes > out_bytes ? in_bytes : out_bytes;
     int code = room(context, &state->buffers[state->current], most > 0 ? most : 1, state->filled);
     if (code == 0 && !stays(about)) code = room(context, &state->buffers[1 - state->current], most > 0 ? most : 1, false);
     return code;
@@ -109,7 +109,7 @@ int states_bind(struct binding *binding, struct report *report) {
     struct context *context = binding->context;
     const struct instance *instance = binding->plan->instance;
     for (size_t u = 0; u < binding->state_count; u++)
-        if (bind_state(context, instance, binding->states[u].state) < 0) return report_memory(report);
+        if (bind_state(context, instance, &binding->states[u]) < 0) return report_memory(report);
     for (size_t f = 0; f < binding->plan->feed_count; f++) {
         if (binding->plan->feeds[f] < 0) continue;
         int code = bind_feed(context, &instance->values[binding->plan->feeds[f]], f, report);
@@ -120,15 +120,17 @@ int states_bind(struct binding *binding, struct report *report) {
 
 /* ---- Before and after a run ---- */
 
-static int fill_state(struct context *context, const struct instance_state *about, struct exec_state *state, struct report *report) {
+static int fill_state(struct context *context, const struct instance_state *about, int32_t dtype, struct exec_state *state,
+                      struct report *report) {
     struct flow_tensor made = plan_packed_type(&about->in);
+    made.dtype = dtype;
     made.data = state->buffers[state->current].data;
     char why[256];
     int64_t bytes = 0;
     int code = 0;
-    if (grows(about) && plan_bytes(&about->in, &bytes) && bytes > 0) {
+    if (grows(about) && plan_bytes(&made, &bytes) && bytes > 0) {
         /* Row-major first, then spread to where its rows have room to grow. */
-        struct flow_tensor spread = laid_out(&about->in, about->about->axis, state->capacity, made.data);
+        struct flow_tensor spread = laid_out(&made, about->about->axis, state->capacity, made.data);
         struct buffer aside = {0};
         if (context_room(context, &aside, bytes) < 0) return report_memory(report);
         made.data = aside.data;
@@ -136,16 +138,16 @@ static int fill_state(struct context *context, const struct instance_state *abou
         struct flow_call call = {.in = &made, .out = &spread};
         if (code == 0) exec_copy(&call);
         context_room_free(context, &aside);
-    } else if (plan_bytes(&about->in, &bytes) && bytes > 0) code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
+    } else if (plan_bytes(&made, &bytes) && bytes > 0) code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
     if (code < 0) return report_add(report, code, (struct position){0}, "state '%s': %s", about->name, why);
-    state->now = about->in, state->filled = true;
+    state->now = about->in, state->now.dtype = dtype, state->filled = true;
     return 0;
 }
 
 /* An error before anything was computed: the states are as they were. */
-static int check_state(const struct instance_state *about, const struct exec_state *state, struct report *report) {
-    if (state->filled && follows(about, &state->now)) return 0;
-    return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "state '%s': this piece does not follow the one before", about->name);
+static int check_state(const struct flow_tensor *in, const char *name, const struct exec_state *state, struct report *report) {
+    if (state->filled && same_extents(&state->now, in)) return 0;
+    return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "state '%s': this piece does not follow the one before", name);
 }
 
 static int begin_states(struct binding *binding, struct report *report) {
@@ -155,19 +157,18 @@ static int begin_states(struct binding *binding, struct report *report) {
         struct state_use *use = &binding->states[u];
         const struct instance_state *about = &instance->states[use->state];
         struct exec_state *state = &context->states[use->state];
+        struct flow_tensor *t = use->tensor, in = extents(instance, use, state, false);
         if (!use->out) {
-            int code = instance->first ? fill_state(context, about, state, report) : check_state(about, state, report);
+            int code = instance->first ? fill_state(context, about, t->dtype, state, report) : check_state(&in, about->name, state, report);
             if (code < 0) return code;
         }
-        struct flow_tensor *t = use->tensor;
         bool other = use->out && !stays(about);
         t->data = state->buffers[other ? 1 - state->current : state->current].data;
-        if (grows(about)) {
-            int32_t axis = about->about->axis;
-            t->shape[axis] = (instance->first ? about->in.shape[axis] : state->now.shape[axis]) + (use->out ? appended(about) : 0);
-            struct flow_tensor spread = laid_out(t, about->about->axis, state->capacity, t->data);
-            memcpy(t->strides, spread.strides, sizeof t->strides);
-        }
+        if (!grows(about)) continue;
+        struct flow_tensor now = extents(instance, use, state, use->out),
+                           spread = laid_out(&now, about->about->axis, state->capacity, t->data);
+        memcpy(t->shape, now.shape, sizeof t->shape), memcpy(t->strides, spread.strides, sizeof t->strides);
+        if (now.shape[about->about->axis] > state->capacity) return report_memory(report); /* bound, and then run twice */
     }
     return 0;
 }
@@ -205,10 +206,7 @@ void states_end(struct binding *binding) {
         if (!binding->states[u].out) continue;
         int32_t s = binding->states[u].state;
         struct exec_state *state = &context->states[s];
-        const struct instance_state *about = &instance->states[s];
-        struct flow_tensor before = state->now;
-        state->now = about->out;
-        if (grows(about)) state->now.shape[about->about->axis] = before.shape[about->about->axis] + appended(about);
+        state->now = extents(instance, &binding->states[u], state, true);
         if (!stays(&instance->states[s])) state->current = 1 - state->current;
     }
 }

@@ -383,7 +383,7 @@ void instance_free(struct instance *instance) {
  * then says what is not known. `feeds` come in as not known. */
 static int settle_feeds(const struct allocator *from, const struct network *network, const struct instance_options *options,
                         const struct build_options *how, struct flow_tensor *feeds, struct flow_tensor *found, size_t count) {
-    static const int32_t guesses[] = {FLOW_F32, FLOW_I64, FLOW_BOOL, FLOW_I32, FLOW_U8};
+    static const int32_t guesses[] = {FLOW_F32, FLOW_I64, FLOW_BOOL, FLOW_I32, FLOW_U8, FLOW_F16, FLOW_BF16, FLOW_F64};
     enum { ROUNDS = 4 };
     struct build_options asking = *how;
     asking.found = found, asking.feeds = feeds;

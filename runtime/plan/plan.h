@@ -26,7 +26,7 @@ enum plan_place {
     PLACE_PARAM,  /* the model's parameter: index into instance.params */
     PLACE_WIDE,   /* the same, a 16-bit one as f32: made once and shared like what is packed */
     PLACE_STATE_IN,
-    PLACE_STATE_OUT, /* the context's state `index` */
+    PLACE_STATE_OUT, /* the context's state `index`; 16-bit states of kernels that work in f32 are kept so */
     PLACE_FEED       /* what the context kept from the run before: index counts the instance's values of kind VALUE_FEED */
 };
 

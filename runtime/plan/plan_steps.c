@@ -211,9 +211,8 @@ static int widen_outputs(struct plan_build *build, struct plan_tensor *out, uint
     return 0;
 }
 
-/* The states of a streaming node. A widened state that stays in its place is widened as it comes in, and its temporary is as large as what
- * goes out. */
-static int add_states(struct plan_build *build, int32_t n, struct plan_tensor *in, struct plan_tensor *out, struct plan_tensor *narrow) {
+/* The states of a streaming node. Where its kernel works in f32, 16-bit states are kept as f32: nobody else reads them. */
+static int add_states(struct plan_build *build, int32_t n, struct plan_tensor *in, struct plan_tensor *out) {
     const struct instance_node *node = &build->instance->nodes[n];
     for (int32_t s = 0; s < node->state_count; s++) {
         const struct instance_state *state = &build->instance->states[node->state + s];
@@ -222,23 +221,12 @@ static int add_states(struct plan_build *build, int32_t n, struct plan_tensor *i
         struct plan_tensor *ends[2] = {&in[s], &out[s]};
         for (int e = 0; e < 2; e++) {
             int64_t bytes;
-            if (!plan_bytes(types[e], &bytes)) return too_large(build, -1);
             *ends[e] = (struct plan_tensor){.place = PLACE_ARENA, .value = -1, .type = plan_packed_type(types[e])};
+            if (build->wide[n] && plan_half(types[e]->dtype)) ends[e]->type.dtype = FLOW_F32;
+            if (!plan_bytes(&ends[e]->type, &bytes)) return too_large(build, -1);
             int code = plan_block_new(build, e ? PLACE_STATE_OUT : PLACE_STATE_IN, node->state + s, bytes, -1, &ends[e]->index);
             if (code < 0) return code;
         }
-        if (!build->wide[n] || !plan_half(state->in.dtype)) continue;
-        struct plan_tensor from = in[s];
-        narrow[s] = out[s];
-        int code = temporary(build, &state->out, FLOW_F32, &out[s]);
-        if (code < 0) return code;
-        bool stays = state->about && (state->about->flags & (FLOW_IN_PLACE | FLOW_APPENDED));
-        if (stays) {
-            /* The rows that are there keep the places they have in the larger tensor. */
-            in[s] = out[s];
-            memcpy(in[s].type.shape, from.type.shape, sizeof in[s].type.shape);
-        } else if ((code = temporary(build, &state->in, FLOW_F32, &in[s])) < 0) return code;
-        if ((code = add_move(build, PLAN_WIDEN, n, &from, &in[s])) < 0) return code;
     }
     return 0;
 }
@@ -302,8 +290,8 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     struct plan_tensor *param = plan_tensors(build, larger(node->param_count, op->params.count));
     struct plan_tensor *state_in = plan_tensors(build, larger(states, op->states.count));
     struct plan_tensor *state_out = plan_tensors(build, larger(states, op->states.count));
-    struct plan_tensor *narrow = plan_tensors(build, node->out_count), *narrow_state = plan_tensors(build, states);
-    if (!in || !out || !param || !state_in || !state_out || !narrow || !narrow_state) return report_memory(build->report);
+    struct plan_tensor *narrow = plan_tensors(build, node->out_count);
+    if (!in || !out || !param || !state_in || !state_out || !narrow) return report_memory(build->report);
     int code = 0;
     for (uint32_t i = 0; i < node->in_count && code == 0; i++) code = operand(build, node->in[i], n, port_strided(node, i), &in[i]);
     for (uint32_t i = 0; i < node->param_count && code == 0; i++) code = operand(build, node->param[i], n, false, &param[i]);
@@ -312,7 +300,7 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     if (code == 0) code = add_prepare(build, n, param, larger(node->param_count, op->params.count), &packed, &prepared);
     if (code == 0) code = plan_produce(build, node, out);
     if (code == 0 && build->wide[n]) code = widen_outputs(build, out, node->out_count, narrow);
-    if (code == 0) code = add_states(build, n, state_in, state_out, narrow_state);
+    if (code == 0) code = add_states(build, n, state_in, state_out);
     if (code < 0) return code;
     struct plan_step *step = plan_step_add(build, PLAN_KERNEL, n);
     if (!step) return report_memory(build->report);
@@ -321,9 +309,7 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     step->in_count = node->in_count, step->out_count = node->out_count, step->param_count = node->param_count, step->state_count = states;
     if (packed >= 0) build->packed[packed].step = (int32_t)build->step_count - 1;
     code = add_workspace(build, step, node->infer.workspace);
-    if (code == 0) code = add_narrow(build, n, out, narrow, node->out_count);
-    if (code == 0) code = add_narrow(build, n, state_out, narrow_state, states);
-    return code;
+    return code == 0 ? add_narrow(build, n, out, narrow, node->out_count) : code;
 }
 
 /* {op: parameters}: its parameters, in order of name, as one vector. */

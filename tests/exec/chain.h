@@ -26,7 +26,7 @@ struct chain {
     const char *stream;
     struct instance *instances[CHAIN_PIECES];
     struct plan *plans[CHAIN_PIECES];
-    size_t pieces;
+    size_t pieces, current; /* plans made; the one that runs */
 };
 
 static inline void chain_show(const struct chain *c) {
@@ -48,10 +48,10 @@ static inline int chain_open(struct chain *c, const struct allocator *from, cons
     return code;
 }
 
-/* An instance for these inputs; streaming goes on from the last piece. */
+/* An instance for these inputs; streaming goes on from the last piece, with a plan made before where one fits. */
 static inline int chain_infer(struct chain *c, const struct flow_tensor *inputs, bool flush) {
     cr_assert_lt(c->pieces, (size_t)CHAIN_PIECES);
-    struct instance *before = c->stream && c->pieces ? c->instances[c->pieces - 1] : NULL;
+    struct instance *before = c->stream && c->pieces ? c->instances[c->current] : NULL;
     struct instance_options how = {.host = c->device->host,
                                    .phase = FLOW_PHASE_INFERENCE,
                                    .precision = c->precision,
@@ -60,14 +60,20 @@ static inline int chain_infer(struct chain *c, const struct flow_tensor *inputs,
                                    .first = c->stream && !before,
                                    .flush = flush,
                                    .before = before};
+    for (size_t p = 0; c->stream && p < c->pieces; p++)
+        if (instance_fits(c->instances[p], &how)) {
+            c->current = p;
+            return 0;
+        }
     int code = instance_new(c->from, c->network, &how, &c->report, &c->instances[c->pieces]);
-    if (code == 0) c->pieces++;
+    if (code == 0) c->current = c->pieces++;
     return code;
 }
 
 static inline int chain_plan_last(struct chain *c) {
     struct plan_options options = {.streams = c->streams, .device = FLOW_DEVICE_CPU, .host = c->device->host};
-    return plan_new(c->from, c->instances[c->pieces - 1], &options, &c->report, &c->plans[c->pieces - 1]);
+    if (c->plans[c->current]) return 0;
+    return plan_new(c->from, c->instances[c->current], &options, &c->report, &c->plans[c->current]);
 }
 
 static inline int chain_plan(struct chain *c, const struct flow_tensor *inputs, bool flush) {
@@ -77,7 +83,7 @@ static inline int chain_plan(struct chain *c, const struct flow_tensor *inputs, 
 
 static inline int chain_run(struct chain *c, const struct flow_tensor *inputs, const struct flow_tensor **outputs) {
     *outputs = NULL;
-    int code = context_bind(c->context, c->plans[c->pieces - 1], &c->report);
+    int code = context_bind(c->context, c->plans[c->current], &c->report);
     return code == 0 ? context_run(c->context, inputs, &c->report, outputs) : code;
 }
 

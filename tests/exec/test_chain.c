@@ -246,7 +246,7 @@ Test(chain, streams_in_pieces) {
 
 /* States that stay in place, and caches that grow past the room they begin with. */
 Test(chain, states_in_place_and_appended) {
-    static const int small[] = {1, 2, 0, 5, 1, 1, 3}, growing[] = {7, 9, 1, 20, 1, 30, 3};
+    static const int small[] = {1, 2, 0, 5, 1, 1, 3}, growing[] = {7, 9, 9, 1, 9, 20, 1, 9, 1, 30, 3};
     static const char attention[] =
         "flow: 1\nseed: 4\ninputs: {x: {dtype: %s, shape: [B, T, 4]}}\n"
         "nodes:\n  y: {op: attention, in: {q: x, k: x, v: x}, with: {heads: 2, causal: true}}\noutputs: {y: y}\n";
@@ -255,11 +255,11 @@ Test(chain, states_in_place_and_appended) {
     const char *texts[] = {attention, recurrent}, *types[] = {"f32", "f16", "bf16"};
     const int32_t dtypes[] = {FLOW_F32, FLOW_F16, FLOW_BF16};
     for (int t = 0; t < 2; t++)
-        for (int d = 0; d < 2; d++) {
+        for (int d = 0; d < 3; d++) {
             char text[512];
             snprintf(text, sizeof text, texts[t], types[d]);
             stream_in_pieces(text, small, 7, 4, dtypes[d]);
-            stream_in_pieces(text, growing, 7, 4, dtypes[d]);
+            stream_in_pieces(text, growing, 11, 4, dtypes[d]);
         }
 }
 
