@@ -280,11 +280,11 @@ static void fill_turns(const struct flow_call *call, int64_t first, int64_t coun
     }
 }
 
-static void turn(const struct flow_call *call, struct rows x, int64_t first, int64_t count, int64_t heads) {
+/* Turns by what fill_turns wrote for these rows. */
+static void turn(const struct flow_call *call, struct rows x, int64_t count, int64_t heads) {
     const struct attention_attrs *a = call->attrs;
     const struct attention_priv *p = call->priv;
     const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
-    fill_turns(call, first, count);
     const char *cosines = (const char *)call->workspace + p->at_turn;
     for (int64_t b = 0; b < p->batch; b++) {
         struct attention_rotation rotation = {.data = x.data + b * x.batch * p->size,
@@ -432,8 +432,11 @@ static int fill_inputs(const struct flow_call *call, struct mix *mix, struct row
         if (v.data != call->in[V].data) copy_rows(rows_of(&call->in[V]), v, p->batch, p->keys, v_width * p->size, p->size);
     }
     if (rc == 0 && a->rope) {
-        turn(call, mix->q, mix->position > 0 ? mix->position : 0, p->queries, p->heads);
-        turn(call, k, p->rows ? mix->position : 0, p->keys, p->kv_heads);
+        int64_t q_first = mix->position > 0 ? mix->position : 0, k_first = p->rows ? mix->position : 0;
+        fill_turns(call, q_first, p->queries);
+        turn(call, mix->q, p->queries, p->heads);
+        if (k_first != q_first || p->keys != p->queries) fill_turns(call, k_first, p->keys);
+        turn(call, k, p->keys, p->kv_heads);
     }
     return rc;
 }
