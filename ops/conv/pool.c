@@ -172,6 +172,7 @@ const struct flow_operator pool_max_1d = {
     .name = "max_pool1d",
     .summary = "The largest element of each window along time; padding is never the largest",
     .equation = "y[b, c, t] = max over k of x[b, c, t stride + k - before]",
+    .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: max_pool1d, in: x, with: {kernel: 2}}",
     .infer = max_infer_1d,
 };
@@ -180,6 +181,7 @@ const struct flow_operator pool_max_2d = {
     .name = "max_pool2d",
     .summary = "The largest element of each window of an image; padding is never the largest",
     .equation = "y[b, c, i, j] = max over k, l of x[b, c, i stride + k - before, j stride + l - before]",
+    .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: max_pool2d, in: x, with: {kernel: 2}}",
     .infer = max_infer_2d,
 };
@@ -188,6 +190,7 @@ const struct flow_operator pool_avg_1d = {
     .name = "avg_pool1d",
     .summary = "The mean of each window along time, padding counted as zeros",
     .equation = "y[b, c, t] = sum over k of x[b, c, t stride + k - before] / kernel",
+    .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: avg_pool1d, in: x, with: {kernel: 2}}",
     .infer = avg_infer_1d,
 };
@@ -196,6 +199,7 @@ const struct flow_operator pool_avg_2d = {
     .name = "avg_pool2d",
     .summary = "The mean of each window of an image, padding counted as zeros",
     .equation = "y[b, c, i, j] = sum over k, l of x[b, c, i stride + k - before, j stride + l - before] / (kernel height * width)",
+    .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: avg_pool2d, in: x, with: {kernel: 2}}",
     .infer = avg_infer_2d,
 };

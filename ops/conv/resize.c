@@ -175,6 +175,7 @@ const struct flow_operator resize_upsample = {
     .name = "upsample",
     .summary = "More elements along time, or along height and width",
     .equation = "nearest: y[i] = x[floor(i / factor)]\nlinear: x at (i + 0.5) / factor - 0.5, clamped to its ends, between its neighbours",
+    .reference = "Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, section 2",
     .example = "y: {op: upsample, in: x, with: {factor: 2}}",
     .inputs = FLOW_TABLE(upsample_inputs),
     .outputs = FLOW_TABLE(upsample_outputs),

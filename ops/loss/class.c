@@ -179,6 +179,7 @@ const struct flow_operator loss_accuracy = {
     .name = "accuracy",
     .summary = "Share of rows whose largest logit is the target's; the first of equals",
     .equation = "y = mean [argmax x = t] over rows that count; 0 if none does",
+    .reference = "Sokolova, Lapalme, A Systematic Analysis of Performance Measures for Classification Tasks, 2009, table 2",
     .example = "y: {op: accuracy, in: {logits: x, target: t}}",
     .inputs = FLOW_TABLE(accuracy_inputs),
     .outputs = FLOW_TABLE(accuracy_outputs),

@@ -16,7 +16,7 @@ struct cosine_plan {
 };
 
 static const struct flow_port inputs[] = {
-    {"a", "", NULL, FLOW_TYPES_FLOAT, FLOW_STRIDED},
+    {"a", "vectors along the axis", NULL, FLOW_TYPES_FLOAT, FLOW_STRIDED},
     {"b", "broadcasts with a", NULL, FLOW_TYPES_FLOAT, FLOW_STRIDED},
 };
 static const struct flow_port outputs[] = {{"y", "without the axis", NULL, FLOW_TYPES_FLOAT, 0}};
@@ -123,6 +123,7 @@ const struct flow_operator loss_cosine = {
     .name = "cosine_similarity",
     .summary = "Cosine of the angle between vectors along one axis; not reduced",
     .equation = "y = a b / max(|a| |b|, 1e-8)",
+    .reference = "Salton, Wong, Yang, A Vector Space Model for Automatic Indexing, 1975, section 1",
     .example = "y: {op: cosine_similarity, in: {a: a, b: b}}",
     .inputs = FLOW_TABLE(inputs),
     .outputs = FLOW_TABLE(outputs),

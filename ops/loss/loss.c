@@ -17,11 +17,11 @@ struct loss_plan {
 enum { LOSS_PIECE = 1 << 15 };
 
 static const struct flow_port logit_inputs[] = {
-    {"logits", "", "...", FLOW_TYPES_FLOAT, 0},
+    {"logits", "logarithms of odds", "...", FLOW_TYPES_FLOAT, 0},
     {"target", "probabilities, of the same shape", "...", FLOW_TYPES_FLOAT, 0},
 };
 static const struct flow_port inputs[] = {
-    {"x", "", "...", FLOW_TYPES_FLOAT, 0},
+    {"x", "predictions", "...", FLOW_TYPES_FLOAT, 0},
     {"target", "of the same shape", "...", FLOW_TYPES_FLOAT, 0},
 };
 static const struct flow_port kl_inputs[] = {
@@ -134,16 +134,27 @@ const struct flow_operator loss_binary = {
     .name = "binary_cross_entropy",
     .summary = "Cross entropy of yes-or-no probabilities given as logits",
     .equation = "max(x, 0) - x t + log1p(exp(-|x|))",
+    .reference = "Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.90",
     .example = "y: {op: binary_cross_entropy, in: {logits: x, target: t}}",
     .infer = binary_infer,
 };
 const struct flow_operator loss_mse = {
-    LOSS_TABLES(inputs, outputs, attributes),         .name = "mse",      .summary = "Squared difference", .equation = "(x - t)^2",
-    .example = "y: {op: mse, in: {x: x, target: t}}", .infer = mse_infer,
+    LOSS_TABLES(inputs, outputs, attributes),
+    .name = "mse",
+    .summary = "Squared difference",
+    .equation = "(x - t)^2",
+    .reference = "Bishop, Pattern Recognition and Machine Learning, 2006, equation 1.2",
+    .example = "y: {op: mse, in: {x: x, target: t}}",
+    .infer = mse_infer,
 };
 const struct flow_operator loss_l1 = {
-    LOSS_TABLES(inputs, outputs, attributes),        .name = "l1",      .summary = "Absolute difference", .equation = "|x - t|",
-    .example = "y: {op: l1, in: {x: x, target: t}}", .infer = l1_infer,
+    LOSS_TABLES(inputs, outputs, attributes),
+    .name = "l1",
+    .summary = "Absolute difference",
+    .equation = "|x - t|",
+    .reference = "Boyd, Vandenberghe, Convex Optimization, 2004, section 6.1",
+    .example = "y: {op: l1, in: {x: x, target: t}}",
+    .infer = l1_infer,
 };
 const struct flow_operator loss_huber = {
     LOSS_TABLES(inputs, outputs, huber_attributes),
@@ -159,6 +170,7 @@ const struct flow_operator loss_kl = {
     .name = "kl_div",
     .summary = "Kullback-Leibler divergence of rows; the mean is over rows",
     .equation = "sum over the last axis of t (log t - log_p); a target of 0 adds 0",
+    .reference = "Kullback, Leibler, On Information and Sufficiency, 1951, equation 2.4",
     .example = "y: {op: kl_div, in: {log_p: x, target: t}}",
     .infer = kl_infer,
 };

@@ -23,10 +23,10 @@ struct rows_plan {
     uint32_t weight, bias; /* of layer_norm, places among the parameters */
 };
 
-static const struct flow_port inputs[] = {{"x", "", "... D", FLOW_TYPES_FLOAT, 0}};
-static const struct flow_port outputs[] = {{"y", "", "... D", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
-static const struct flow_port any_inputs[] = {{"x", "", NULL, FLOW_TYPES_FLOAT, 0}};
-static const struct flow_port any_outputs[] = {{"y", "", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+static const struct flow_port inputs[] = {{"x", "features", "... D", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port outputs[] = {{"y", "of the shape of x", "... D", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+static const struct flow_port any_inputs[] = {{"x", "features", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port any_outputs[] = {{"y", "of the shape of x", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 
 static void plan_rows(struct flow_infer *infer, int32_t from, int32_t to) {
     const struct flow_tensor *x = &infer->in[0];
@@ -245,6 +245,7 @@ const struct flow_operator norm_l2 = {
     .name = "l2_normalize",
     .summary = "One axis over its Euclidean norm",
     .equation = "y = x / max(norm2(x), eps)",
+    .reference = "Wang et al., NormFace, 2017, equation 2",
     .example = "y: {op: l2_normalize, in: x}",
     .inputs = FLOW_TABLE(any_inputs),
     .outputs = FLOW_TABLE(any_outputs),

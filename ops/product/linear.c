@@ -85,6 +85,7 @@ const struct flow_operator product_linear = {
     .name = "linear",
     .summary = "An affine map of the last axis",
     .equation = "y = x W^T + b",
+    .reference = "initial values: He et al., Delving Deep into Rectifiers, 2015, section 2.2",
     .example = "y: {op: linear, in: x, with: {units: 8}}",
     .inputs = FLOW_TABLE(inputs),
     .outputs = FLOW_TABLE(outputs),

@@ -184,6 +184,7 @@ const struct flow_operator product_matmul = {
     .name = "matmul",
     .summary = "Products of matrices; batch axes broadcast",
     .equation = "y[.., m, n] = sum_k a[.., m, k] b[.., k, n]",
+    .reference = "Golub, Van Loan, Matrix Computations, 4th edition, section 1.1",
     .example = "y: {op: matmul, in: {a: a, b: b}}",
     .inputs = FLOW_TABLE(inputs),
     .outputs = FLOW_TABLE(outputs),

@@ -5,13 +5,13 @@
 
 #define TYPES_SUMMED (FLOW_TYPES_FLOAT | FLOW_TYPE(I32) | FLOW_TYPE(I64))
 
-static const struct flow_port number_inputs[] = {{"x", "", NULL, TYPES_SUMMED, 0}};
+static const struct flow_port number_inputs[] = {{"x", "of any shape", NULL, TYPES_SUMMED, 0}};
 static const struct flow_port number_outputs[] = {
     {"y", "one element for all that differ in the reduced axes alone", NULL, TYPES_SUMMED, 0}};
-static const struct flow_port float_inputs[] = {{"x", "", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port float_inputs[] = {{"x", "of any shape", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port float_outputs[] = {
     {"y", "one element for all that differ in the reduced axes alone", NULL, FLOW_TYPES_FLOAT, 0}};
-static const struct flow_port logic_inputs[] = {{"x", "", NULL, FLOW_TYPE(BOOL), 0}};
+static const struct flow_port logic_inputs[] = {{"x", "of any shape", NULL, FLOW_TYPE(BOOL), 0}};
 static const struct flow_port logic_outputs[] = {
     {"y", "one element for all that differ in the reduced axes alone", NULL, FLOW_TYPE(BOOL), 0}};
 
@@ -66,6 +66,7 @@ const struct flow_operator reduce_sum = {
     .name = "sum",
     .summary = "Sums over axes; of nothing 0",
     .equation = "y = sum x",
+    .reference = "Higham, The Accuracy of Floating Point Summation, 1993, section 3",
     .example = "y: {op: sum, in: x, with: {axes: [-1]}}",
     .infer = sum_infer,
 };
@@ -74,6 +75,7 @@ const struct flow_operator reduce_mean = {
     .name = "mean",
     .summary = "Means over axes",
     .equation = "y = sum x / n, n the number of elements summed",
+    .reference = "Higham, The Accuracy of Floating Point Summation, 1993, section 3",
     .example = "y: {op: mean, in: x, with: {axes: [-1], keep: true}}",
     .infer = mean_infer,
 };
@@ -82,6 +84,7 @@ const struct flow_operator reduce_amax = {
     .name = "amax",
     .summary = "The largest over axes; NaN where there is one",
     .equation = "y = max x",
+    .reference = "IEEE 754-2019, section 9.6, maximum",
     .example = "y: {op: amax, in: x, with: {axes: [0]}}",
     .infer = amax_infer,
 };
@@ -90,6 +93,7 @@ const struct flow_operator reduce_amin = {
     .name = "amin",
     .summary = "The smallest over axes; NaN where there is one",
     .equation = "y = min x",
+    .reference = "IEEE 754-2019, section 9.6, minimum",
     .example = "y: {op: amin, in: x, with: {axes: [0]}}",
     .infer = amin_infer,
 };
@@ -98,6 +102,7 @@ const struct flow_operator reduce_prod = {
     .name = "prod",
     .summary = "Products over axes; of nothing 1",
     .equation = "y = prod x",
+    .reference = "Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1",
     .example = "y: {op: prod, in: x, with: {axes: [-1]}}",
     .infer = prod_infer,
 };
@@ -106,6 +111,7 @@ const struct flow_operator reduce_logsumexp = {
     .name = "logsumexp",
     .summary = "Logarithms of sums of exponentials over axes, without overflow; of nothing -inf",
     .equation = "y = m + log sum exp(x - m), m = max x",
+    .reference = "Blanchard, Higham, Higham, Accurately Computing the Log-Sum-Exp and Softmax Functions, 2021, equation 1.3",
     .example = "y: {op: logsumexp, in: x, with: {axes: [-1]}}",
     .infer = logsumexp_infer,
 };
@@ -114,6 +120,7 @@ const struct flow_operator reduce_norm = {
     .name = "norm",
     .summary = "p-norms over axes; of nothing 0",
     .equation = "y = (sum |x|^p)^(1/p)",
+    .reference = "Golub, Van Loan, Matrix Computations, 4th edition, section 2.2",
     .example = "y: {op: norm, in: x, with: {axes: [-1]}}",
     .infer = norm_infer,
 };
@@ -122,6 +129,7 @@ const struct flow_operator reduce_var = {
     .name = "var",
     .summary = "Variances over axes, in two passes",
     .equation = "y = sum (x - mean x)^2 / n; unbiased: / (n - 1)",
+    .reference = "Chan, Golub, LeVeque, Algorithms for Computing the Sample Variance, 1983, equation 1.1",
     .example = "y: {op: var, in: x, with: {axes: [-1]}}",
     .infer = var_infer,
 };
@@ -130,6 +138,7 @@ const struct flow_operator reduce_any = {
     .name = "any",
     .summary = "True where one is true; of nothing false",
     .equation = "y = x0 or x1 or ...",
+    .reference = "NumPy, numpy.any",
     .example = "y: {op: any, in: mask, with: {axes: [-1]}}",
     .infer = any_infer,
 };
@@ -138,6 +147,7 @@ const struct flow_operator reduce_all = {
     .name = "all",
     .summary = "True where every one is true; of nothing true",
     .equation = "y = x0 and x1 and ...",
+    .reference = "NumPy, numpy.all",
     .example = "y: {op: all, in: mask, with: {axes: [-1]}}",
     .infer = all_infer,
 };

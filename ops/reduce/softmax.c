@@ -12,8 +12,8 @@ struct softmax_plan {
     bool log;
 };
 
-static const struct flow_port inputs[] = {{"x", "", NULL, FLOW_TYPES_FLOAT, 0}};
-static const struct flow_port outputs[] = {{"y", "", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+static const struct flow_port inputs[] = {{"x", "logits, of any shape", NULL, FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port outputs[] = {{"y", "of the shape of x", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_attr attributes[] = {
     FLOW_ATTR(struct softmax_attrs, axis, "axis that is summed over", "-1", FLOW_NO_MIN, FLOW_NO_MAX),
 };
@@ -88,6 +88,7 @@ const struct flow_operator reduce_softmax = {
     .name = "softmax",
     .summary = "Exponentials over their sum along one axis; a row of -inf gives 0",
     .equation = "y = exp(x - m) / sum exp(x - m), m = max x",
+    .reference = "Blanchard, Higham, Higham, Accurately Computing the Log-Sum-Exp and Softmax Functions, 2021, equation 1.4",
     .example = "y: {op: softmax, in: x}",
     .inputs = FLOW_TABLE(inputs),
     .outputs = FLOW_TABLE(outputs),
@@ -102,6 +103,7 @@ const struct flow_operator reduce_log_softmax = {
     .name = "log_softmax",
     .summary = "The logarithm of softmax along one axis; a row of -inf gives -inf",
     .equation = "y = x - m - log sum exp(x - m), m = max x",
+    .reference = "Blanchard, Higham, Higham, Accurately Computing the Log-Sum-Exp and Softmax Functions, 2021, section 1",
     .example = "y: {op: log_softmax, in: x}",
     .inputs = FLOW_TABLE(inputs),
     .outputs = FLOW_TABLE(outputs),
