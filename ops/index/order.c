@@ -4,12 +4,14 @@
  * elements' order. -0 and 0 are equal. A NaN is greater than all numbers, and argmin, too, takes the first NaN if there is one.
  */
 #include "common/shape.h"
+#include "index/lines.h"
 
 #include <string.h>
 
 struct order {
     int32_t axis;
     int64_t outer, n, inner; /* the axis with what lies before and behind it */
+    line_best best;          /* argmax, argmin over adjacent elements */
 };
 
 static uint64_t key_f32(float x) {
@@ -92,6 +94,8 @@ static int best_infer(struct flow_infer *infer) {
     int status = order_infer(infer, a->axis, "an extreme along the streaming axis needs the whole sequence");
     if (status < 0) return status;
     if (o->n == 0) return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "axis %d is empty: it has no extreme", o->axis);
+    ((struct order *)infer->priv)->best =
+        ISA_PICK(line_table, infer->host->isa)->best[x->dtype == FLOW_F16 || x->dtype == FLOW_BF16 ? FLOW_F32 : x->dtype];
     y->dtype = FLOW_I64, y->rank = x->rank - 1;
     for (int32_t i = 0; i < y->rank; i++) y->shape[i] = x->shape[i + (i >= o->axis)];
     shape_dense(y);
@@ -109,6 +113,10 @@ static void best_rows(const struct flow_call *call, int64_t begin, int64_t end, 
     int64_t bytes = shape_type_bytes(x->dtype), *y = call->out[0].data;
     for (int64_t row = begin; row < end; row++) {
         const char *from = row_of(o, x, row);
+        if (o->inner == 1) {
+            y[row] = o->best(from, o->n, flip != 0);
+            continue;
+        }
         uint64_t best = 0;
         int64_t place = -1;
         for (int64_t i = 0; i < o->n; i += BLOCK) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cumsum and tril_mask. */
 #include "common/shape.h"
+#include "index/lines.h"
 
 #include <string.h>
 
@@ -13,6 +14,9 @@ struct cumsum_attrs {
 struct cumsum {
     int32_t axis;
     int64_t outer, n, inner;
+    bool integer;
+    scan_columns columns;
+    scan_rows rows;
 };
 
 static const struct flow_attr cumsum_attrs[] = {FLOW_ATTR(struct cumsum_attrs, axis, "the axis", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
@@ -32,6 +36,9 @@ static int cumsum_infer(struct flow_infer *infer) {
     shape_like(&infer->out[0], x);
     infer->out[0].dtype = x->dtype;
     c->outer = shape_span(x, 0, c->axis), c->n = x->shape[c->axis], c->inner = shape_span(x, c->axis + 1, x->rank);
+    int32_t wide = x->dtype == FLOW_F16 || x->dtype == FLOW_BF16 ? FLOW_F32 : x->dtype; /* halves come widened */
+    c->columns = ISA_PICK(line_table, infer->host->isa)->columns[wide], c->rows = ISA_PICK(line_table, infer->host->isa)->rows[wide];
+    c->integer = x->dtype == FLOW_I32 || x->dtype == FLOW_I64 || x->dtype == FLOW_U8;
     infer->flops = (double)shape_count(x);
     infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
     if (!infer->streaming) return FLOW_OK;
@@ -43,45 +50,23 @@ static int cumsum_infer(struct flow_infer *infer) {
     }
     if (a->reverse) return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "a sum from the end needs the whole sequence");
     if (infer->first) {
-        bool integer = x->dtype == FLOW_I32 || x->dtype == FLOW_I64 || x->dtype == FLOW_U8;
         *sum = *x;
         sum->shape[c->axis] = 1;
-        sum->dtype = integer ? FLOW_I64 : FLOW_F64;
+        sum->dtype = c->integer ? FLOW_I64 : FLOW_F64;
         shape_dense(sum);
     }
     infer->state_out[0] = *sum;
     return FLOW_OK;
 }
 
-/* Columns [begin, begin + n) of [n, inner]; the sums stand in `sum`. */
-#define COLUMNS(name, TYPE, SUM)                                                                                          \
-    static void name(const struct cumsum *c, const struct cumsum_attrs *a, const TYPE *x, TYPE *y, int64_t n, SUM *sum) { \
-        int64_t first = a->reverse ? c->n - 1 : 0, step = a->reverse ? -1 : 1;                                            \
-        for (int64_t t = 0; t < c->n; t++) {                                                                              \
-            const TYPE *from = x + (first + t * step) * c->inner;                                                         \
-            TYPE *to = y + (first + t * step) * c->inner;                                                                 \
-            if (a->exclusive)                                                                                             \
-                for (int64_t i = 0; i < n; i++) {                                                                         \
-                    SUM before = sum[i];                                                                                  \
-                    sum[i] = before + (SUM)from[i];                                                                       \
-                    to[i] = (TYPE)before;                                                                                 \
-                }                                                                                                         \
-            else                                                                                                          \
-                for (int64_t i = 0; i < n; i++) {                                                                         \
-                    sum[i] += (SUM)from[i];                                                                               \
-                    to[i] = (TYPE)sum[i];                                                                                 \
-                }                                                                                                         \
-        }                                                                                                                 \
-    }
-COLUMNS(columns_f32, float, double)
-COLUMNS(columns_f64, double, double)
-COLUMNS(columns_i32, int32_t, uint64_t)
-COLUMNS(columns_i64, int64_t, uint64_t)
-COLUMNS(columns_u8, uint8_t, uint64_t)
-
 enum { CUMSUM_BLOCK = 128 }; /* columns at a time */
 
-/* Pieces are blocks of columns: block b of outer index o has number o * blocks + b. */
+/* Pieces: blocks of columns (block b of outer index o has number o * blocks + b), or, of single columns, groups of rows. */
+static int64_t piece_count(const struct cumsum *c) {
+    if (c->inner == 1) return (c->outer + SCAN_ROWS - 1) / SCAN_ROWS;
+    return c->outer * ((c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK);
+}
+
 static void cumsum_piece(void *context, int64_t begin, int64_t end) {
     const struct flow_call *call = context;
     const struct cumsum *c = call->priv;
@@ -90,32 +75,27 @@ static void cumsum_piece(void *context, int64_t begin, int64_t end) {
     bool carried = call->state_count > 0 && call->state_in[0].rank >= 0;
     int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK, bytes = shape_type_bytes(x->dtype);
     for (int64_t piece = begin; piece < end; piece++) {
-        int64_t outer = piece / blocks, column = piece % blocks * CUMSUM_BLOCK;
-        int64_t n = c->inner - column < CUMSUM_BLOCK ? c->inner - column : CUMSUM_BLOCK;
-        int64_t at = outer * c->inner + column, first = outer * c->n * c->inner + column;
+        int64_t outer = c->inner == 1 ? piece * SCAN_ROWS : piece / blocks, column = c->inner == 1 ? 0 : piece % blocks * CUMSUM_BLOCK;
+        int64_t left = c->inner == 1 ? c->outer - outer : c->inner - column, most = c->inner == 1 ? SCAN_ROWS : CUMSUM_BLOCK;
+        int64_t n = left < most ? left : most, first = (outer * c->n * c->inner + column) * bytes, state = (outer * c->inner + column) * 8;
         union {
             double f64[CUMSUM_BLOCK];
             uint64_t u64[CUMSUM_BLOCK];
         } sum;
-        const void *from = (const char *)x->data + first * bytes;
-        void *to = (char *)call->out[0].data + first * bytes;
-        if (carried) memcpy(&sum, (const char *)call->state_in[0].data + at * 8, (size_t)n * 8);
+        const void *from = (const char *)x->data + first;
+        void *to = (char *)call->out[0].data + first;
+        if (carried) memcpy(&sum, (const char *)call->state_in[0].data + state, (size_t)n * 8);
         else memset(&sum, 0, (size_t)n * 8);
-        switch (x->dtype) {
-        case FLOW_F32: columns_f32(c, a, from, to, n, sum.f64); break;
-        case FLOW_F64: columns_f64(c, a, from, to, n, sum.f64); break;
-        case FLOW_I32: columns_i32(c, a, from, to, n, sum.u64); break;
-        case FLOW_I64: columns_i64(c, a, from, to, n, sum.u64); break;
-        default: columns_u8(c, a, from, to, n, sum.u64); break;
-        }
-        if (carried) memcpy((char *)call->state_out[0].data + at * 8, &sum, (size_t)n * 8);
+        if (c->inner == 1) c->rows(from, to, c->n, n, a->exclusive, a->reverse, &sum);
+        else c->columns(from, to, c->n, n, c->inner, a->exclusive, a->reverse, &sum);
+        if (carried) memcpy((char *)call->state_out[0].data + state, &sum, (size_t)n * 8);
     }
 }
 
 static int cumsum_forward(const struct flow_call *call) {
     const struct cumsum *c = call->priv;
-    int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK, pieces = c->outer * blocks;
-    double cost = (double)c->n * (c->inner < CUMSUM_BLOCK ? 1.0 + 0.2 * (double)c->inner : 26.0) + 10;
+    int64_t pieces = piece_count(c), width = c->inner == 1 ? SCAN_ROWS : c->inner < CUMSUM_BLOCK ? c->inner : CUMSUM_BLOCK;
+    double cost = (double)c->n * (1.0 + 0.3 * (double)width) + 10; /* ns a piece */
     int64_t grain = (int64_t)(30e3 / cost) + 1;
     void *context = (void *)(uintptr_t)call;
     if (pieces < 2 * grain || call->host->threads < 2) cumsum_piece(context, 0, pieces);

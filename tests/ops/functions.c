@@ -35,7 +35,7 @@ static const struct function {
     {"silu, in: x", silu, -80, 80, 3.2, 3.2, 0, 0},
     {"softplus, in: x", softplus, -80, 80, 2.5, 2.5, 0, 0},
     {"mish, in: x", mish, -80, 80, 4.2, 4.2, 0, 0},
-    {"gelu, in: x", gelu, -9, 9, 4, 4, 6e-8, 5e-16},
+    {"gelu, in: x", gelu, -9, 9, 4, 4, 8e-7, 5e-16},
     {"gelu, in: x, with: {approximate: tanh}", gelu_tanh, -9, 9, 4, 4, 6e-8, 5e-16},
     {"elu, in: x", elu, -30, 30, 1.7, 2.2, 0, 0},
     {"sqrt, in: x", sqrtl, 0, 1e6, 0.51, 0.51, 0, 0},
