@@ -252,7 +252,7 @@ Test(gemm, activations) {
             for (int32_t which = FLOW_ACTIVATION_RELU; which <= FLOW_ACTIVATION_GELU; which++) {
                 double x[COUNT + 3] = {0};
                 for (int i = 0; i < COUNT; i++) x[i] = pow(fabs(i - 2000.0) / 2000.0, 3) * (i < 2000 ? -120 : 120);
-                x[COUNT] = INFINITY, x[COUNT + 1] = -INFINITY, x[COUNT + 2] = NAN;
+                x[3] = -1e37, x[COUNT - 3] = 1e37, x[COUNT] = INFINITY, x[COUNT + 1] = -INFINITY, x[COUNT + 2] = NAN;
                 void *b = malloc(sizeof x), *c = malloc(sizeof x);
                 for (int i = 0; i < COUNT + 3; i++) half_write(b, dtype, i, x[i]);
                 double one = 1;

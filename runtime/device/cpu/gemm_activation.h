@@ -3,17 +3,18 @@
  * fits; errors below are those of the fit alone). f64: exp the same way, tanh and erfc from the C library. */
 #include <math.h>
 
-/* e^x: 2^n e^r with |r| <= ln 2 / 2 and e^r = 1 + r + r^2 P(r). Below the smallest and above the largest normal number x is held there. */
+/* e^x: 2^n e^r with |r| <= ln 2 / 2 and e^r = 1 + r + r^2 P(r). x is held where the result, its half and its inverse are
+ * normal numbers: subnormal ones are slow. */
 INLINE vec exponential(vec x) {
 #if GEMM_F64
     static const T p[] = {0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.555555555083bp-5,  0x1.1111111127c2dp-7,
                           0x1.6c16c1843909ap-10, 0x1.a01a012a53ccbp-13, 0x1.a01999e20f848p-16, 0x1.71df252984541p-19,
                           0x1.28ad9b71f1156p-22, 0x1.ad800299ae7adp-26};
-    const T least = -708.0, most = 709.0, rounder = 0x1.8p52, high = 0x1.62e42feep-1, low = 0x1.a39ef35793c76p-33;
+    const T least = -707.0, most = 708.0, rounder = 0x1.8p52, high = 0x1.62e42feep-1, low = 0x1.a39ef35793c76p-33;
     enum { TERMS = 10, MANTISSA = 52 };
 #else
     static const T p[] = {0x1.fffffcp-2F, 0x1.555492p-3F, 0x1.5558f4p-5F, 0x1.123a2p-7F, 0x1.6a23c8p-10F};
-    const T least = -87.3F, most = 88.3F, rounder = 0x1.8p23F, high = 0x1.63p-1F, low = -0x1.bd0106p-13F;
+    const T least = -86.0F, most = 87.0F, rounder = 0x1.8p23F, high = 0x1.63p-1F, low = -0x1.bd0106p-13F;
     enum { TERMS = 5, MANTISSA = 23 };
 #endif
     x = choose(x < least, splat(least), x);
@@ -29,7 +30,8 @@ INLINE vec exponential(vec x) {
 
 INLINE vec relu(vec x) { return choose(x < (T)0, (vec){0}, x); }
 INLINE vec sigmoid(vec x) { return (T)1 / ((T)1 + exponential(-x)); }
-INLINE vec silu(vec x) { return x / ((T)1 + exponential(-x)); }
+/* Where the exponential is held the product with x, however large, is 0. */
+INLINE vec silu(vec x) { return choose(x < (T)(GEMM_F64 ? -708 : -87), x * (T)0, x / ((T)1 + exponential(-x))); }
 
 #if GEMM_F64
 INLINE vec hyperbolic_tangent(vec x) {
@@ -46,7 +48,7 @@ INLINE vec hyperbolic_tangent(vec x) {
     static const T p[] = {-0x1.555524p-2F, 0x1.1103f2p-3F, -0x1.b7cff2p-5F, 0x1.4f5efcp-6F, -0x1.697126p-8F};
     vec u = x * x, magnitude = absolute(x);
     vec near = x + x * u * (p[0] + u * (p[1] + u * (p[2] + u * (p[3] + u * p[4]))));
-    vec far = 1.0F - 2.0F / (exponential(2.0F * magnitude) + 1.0F);
+    vec far = 1.0F - 2.0F / (exponential(2.0F * choose(magnitude > 10.0F, splat(10.0F), magnitude)) + 1.0F);
     return choose(magnitude < 0.625F, near, choose(x < 0.0F, -far, far));
 }
 /* x Phi(x), the normal distribution as Phi(-s) = e^-Q(s) / 2 for s >= 0: no cancellation. Error 2e-10 absolute. */
@@ -54,10 +56,9 @@ INLINE vec gelu(vec x) {
     static const T q[] = {0x1.988456p-1F,  0x1.45f2ccp-2F,   0x1.29aefcp-5F,  -0x1.399652p-8F,  -0x1.4a570ap-15F,
                           0x1.d16708p-13F, -0x1.0e93b8p-14F, 0x1.59e234p-17F, -0x1.f53edcp-21F, 0x1.41749fp-25F};
     vec s = absolute(x), poly = splat(q[9]);
-    s = choose(s > 20.0F, splat(20.0F), s);
 #pragma GCC unroll 16
     for (int i = 8; i >= 0; i--) poly = poly * s + q[i];
-    vec tail = 0.5F * exponential(-s * poly);
+    vec tail = choose(s > 13.0F, (vec){0}, 0.5F * exponential(-s * poly));
     return x * choose(x < 0.0F, tail, 1.0F - tail);
 }
 #endif

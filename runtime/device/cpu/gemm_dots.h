@@ -17,7 +17,7 @@ struct dots {
 INLINE vec sum_lanes(vec *v, int count) {
 #pragma GCC unroll 4
     for (int half = LANES / 2; half > 0; half /= 2) {
-        ivec low, high, other;
+        ivec low = {0}, high = {0}, other = {0};
 #pragma GCC unroll 16
         for (int l = 0; l < LANES; l++) {
             low[l] = l & half ? LANES + l - half : l, high[l] = l & half ? LANES + l : l + half;

@@ -18,7 +18,7 @@ static int64_t panel_width(int64_t columns) { return columns > LANES ? PANEL : L
 INLINE void transpose_square(vec *row) {
 #pragma GCC unroll 4
     for (int half = LANES / 2; half > 0; half /= 2) {
-        ivec low, high;
+        ivec low = {0}, high = {0};
 #pragma GCC unroll 16
         for (int l = 0; l < LANES; l++) low[l] = l & half ? LANES + l - half : l, high[l] = l & half ? LANES + l : l + half;
 #pragma GCC unroll 16

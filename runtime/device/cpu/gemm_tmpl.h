@@ -45,7 +45,7 @@ INLINE void block(const int rows, const int vectors, const bool part, const bool
             const T *c = s->c + i * s->c_row + j * LANES;
             sums[i][j] = !s->load ? (vec){0} : j < vectors - 1 || last == LANES ? load(c) : load_part(c, last);
         }
-    if (vectors == 2 && !part && unit) {
+    if (vectors == 2 && !part && unit && k >= 64) {
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) fetch(s->next + i * s->c_row), fetch(s->next + i * s->c_row + LANES);
     }
