@@ -85,6 +85,7 @@ int flow_runtime_operator(flow_runtime *runtime, const char *name, flow_errors *
     const struct registry_entry *entry = registry_find(runtime->registry, name, &why);
     int rc = 0;
     if (entry) *out = operator_info(entry);
+    else if (why.failed) rc = report_memory(&report);
     else rc = report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "there is no operator '%s'%s", name, why.at ? why.at : "");
     text_free(&why);
     return errors_end(&report, errors, rc);

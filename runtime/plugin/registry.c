@@ -429,7 +429,7 @@ const struct registry_entry *registry_find(struct registry *registry, const char
     if (registry->dirty) index_update(registry);
     pthread_mutex_unlock(&registry->lock);
     if (status < 0 && why) text_put(why, status == FLOW_ERROR_MEMORY || words.failed || !words.at ? "" : words.at);
-    if (status < 0 && why && (status == FLOW_ERROR_MEMORY || words.failed)) text_put(why, "; out of memory");
+    if (status < 0 && why && (status == FLOW_ERROR_MEMORY || words.failed)) text_put(why, "; out of memory"), why->failed = true;
     text_free(&words);
     return status < 0 ? NULL : entry;
 }

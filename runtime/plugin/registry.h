@@ -32,7 +32,8 @@ struct registry_entry {
 };
 
 /* Finds `name`, or `plugin/name`; opens a file when needed. NULL when there is none: `why` then says what there is to say, ready to be
- * appended to a message: the nearest name, files that offered it and failed with the loader's own text, two files that both offer it. */
+ * appended to a message: the nearest name, files that offered it and failed with the loader's own text, two files that both offer it.
+ * why->failed: memory ran out. */
 const struct registry_entry *registry_find(struct registry *registry, const char *name, struct text *why);
 /* All operators, by name (opens every plugin; those that fail are described in `failures`, a line each). */
 int must_use registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
