@@ -88,11 +88,12 @@ def chain_graph(kind, plugins=0):
     for i in range(OPS):
         x = f"t{i - 1}" if i else "x"
         if i >= OPS - plugins: op = f"{{op: softsign{i - OPS + plugins}, in: {x}}}"
-        elif kind == "linear": op = f"{{op: linear, in: {x}, with: {{units: 64, bias: false}}}}"
+        elif kind == "linear": op = f"{{op: matmul, in: [{x}, w]}}"
         elif i % 4 == 2: op = f"{{op: sin, in: {x}}}"
         else: op = f"{{op: {('add', 'mul', '', 'sub')[i % 4]}, in: [{x}, c]}}"
         rows.append(f"  t{i}: {op}")
     c = "  c: {op: parameter, with: {shape: [64]}, init: {weight: constant(0.01)}}\n" if kind != "linear" else ""
+    if kind == "linear": c = "  w: {op: parameter, with: {shape: [64, 64]}}\n"
     return "flow: 1\nname: chain\ninputs: {x: {dtype: f32, shape: [1, 64]}}\nnodes:\n" + c + "\n".join(rows) + f"\noutputs: {{y: t{OPS - 1}}}\n"
 
 
@@ -116,7 +117,7 @@ def chain(b, kind):
         for i in range(OPS):
             x = x @ w if kind == "linear" else x + c if i % 4 == 0 else x * c if i % 4 == 1 else torch.sin(x) if i % 4 == 2 else x - c
         return x
-    params = {f"t{i}.weight": w for i in range(OPS)} if kind == "linear" else {}
+    params = {"w.weight": w} if kind == "linear" else {}
     candidates = {"torch": lambda: f(x), "torch.jit": attempt(lambda: (lambda g: lambda: g(x))(torch.jit.trace(f, x)))}
     if b.compile: candidates["torch.compile (fuses)"] = attempt(lambda: (lambda g: lambda: g(x))(torch.compile(f)))
     if "onnxruntime" in b.peers: candidates["onnxruntime"] = attempt(lambda: b.onnx_run(chain_onnx(kind), {"x": x.numpy()}))
