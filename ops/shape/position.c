@@ -65,7 +65,7 @@ static int check_even(const struct flow_infer *infer, const char *what, int64_t 
 static const struct flow_attr sinusoid_attrs[] = {
     FLOW_ATTR(struct position_attrs, base, "the longest wave is 2 pi base", "10000", 1e-300, FLOW_NO_MAX),
     FLOW_ATTR_CHOICES(struct position_attrs, style, "sines then cosines, or in turn", "concat", "concat|interleaved"),
-    FLOW_ATTR(struct position_attrs, offset, "position of the first row", "0", FLOW_NO_MIN, FLOW_NO_MAX)};
+    FLOW_ATTR(struct position_attrs, offset, "position of the first row", "0", -1e15, 1e15)};
 static const struct flow_port sinusoid_in[] = {
     {"like", "gives T, D and the type; its values are not read", "... T D", FLOW_TYPES_FLOAT, FLOW_STRIDED | FLOW_NO_GRAD}};
 static const struct flow_port sinusoid_out[] = {{"y", "positions", "T D", FLOW_TYPES_FLOAT, 0}};
@@ -146,7 +146,7 @@ static const struct flow_attr rope_attrs[] = {
     FLOW_ATTR(struct position_attrs, dims, "features that are turned, from the first; default all", FLOW_ABSENT, 0, FLOW_NO_MAX),
     FLOW_ATTR(struct position_attrs, base, "the longest wave is 2 pi base", "10000", 1e-300, FLOW_NO_MAX),
     FLOW_ATTR_CHOICES(struct position_attrs, style, "pairs (i, i + dims/2), or (2i, 2i + 1)", "half", "half|interleaved"),
-    FLOW_ATTR(struct position_attrs, offset, "position of the first row", "0", FLOW_NO_MIN, FLOW_NO_MAX)};
+    FLOW_ATTR(struct position_attrs, offset, "position of the first row", "0", -1e15, 1e15)};
 static const struct flow_port rope_in[] = {{"x", "features of each position", "... T D", FLOW_TYPES_FLOAT, FLOW_STRIDED}};
 static const struct flow_port rope_out[] = {{"y", "turned", "... T D", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 
