@@ -110,7 +110,7 @@ static void describe_text(const flow_graph *graph, const struct instance *instan
                 (long long)params);
     describe_ports(graph, instance, &symbols, text);
     if (options->stream) describe_stream(instance, options->stream, text);
-    plan_describe(plan, false, text);
+    plan_describe(plan, options->verbose ? PLAN_VERBOSE : PLAN_TEXT, text);
 }
 
 int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *options, flow_errors **errors, char **out) {
@@ -129,7 +129,7 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
     if (rc == 0) {
         struct text text;
         text_init(&text, from);
-        if (given.json) plan_describe(plan, true, &text);
+        if (given.json) plan_describe(plan, PLAN_JSON, &text);
         else describe_text(graph, instance, plan, &given, &text);
         *out = text_out(&text);
         if (!*out) rc = report_memory(&report);

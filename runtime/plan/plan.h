@@ -100,8 +100,8 @@ struct plan {
     struct plan_block *blocks;
     size_t block_count;
     struct plan_tensor *outputs; /* by graph output: type, and its place in the context's buffer */
-    int32_t *dynamic;            /* by graph output: 1 + the step that writes shape[0], 0 where it is known; */
-    int32_t *dynamic_row;        /* and which of its outputs that is */
+    int32_t *dynamic;            /* by graph output: 1 + the step whose kernel writes shape[0]; 0 where it is known */
+    int32_t *dynamic_row;        /* which output of that step it is */
     int32_t *feeds;              /* by number: the value of kind VALUE_FEED */
     size_t feed_count;
     int64_t bytes;    /* of the device arena: the peak */
