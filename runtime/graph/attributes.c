@@ -143,9 +143,11 @@ static int fill_values(const struct parsing *p, const struct document *value, st
     char wanted[WANTED];
     int64_t integer;
     if (level == field->rank) {
-        int status = parse_real(p, value, &at[*next]);
+        bool flag, word = value->kind == DOCUMENT_SCALAR && document_bool(value, &flag); /* of constants of type bool */
+        int status = word ? 0 : parse_real(p, value, &at[*next]);
         if (status < 0) return status;
-        if (!read_int(value, &integer)) field->integer = 0;
+        if (word) at[*next] = flag;
+        else if (!read_int(value, &integer)) field->integer = 0;
         ++*next;
         return 0;
     }
