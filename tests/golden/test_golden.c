@@ -83,7 +83,7 @@ static void run_all(int threads) {
     cr_assert(glob(SOURCE_DIR "/tests/golden/cases/*/*.yaml", 0, NULL, &cases) == 0, "there are no cases");
     int failed = 0;
     for (size_t i = 0; i < cases.gl_pathc; i++) {
-        char recorded[1024];
+        char recorded[4096];
         const char *path = cases.gl_pathv[i];
         snprintf(recorded, sizeof recorded, "%.*s.safetensors", (int)strlen(path) - 5, path);
         struct flow_runtime_options options = {.size = sizeof options, .threads = threads, .plugin_path = BUILD_DIR "/plugins"};
@@ -109,7 +109,7 @@ Test(golden, two_threads) { run_all(2); }
 
 /* A file of expected messages: file TAB line:column or - TAB words apart by |. */
 static bool refused_well(flow_runtime *runtime, const char *name, const char *place, char *words) {
-    char path[1024], at[64];
+    char path[2048], at[64];
     snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/invalid/%s", name);
     flow_errors *errors = NULL;
     flow_graph *graph = NULL;
