@@ -161,7 +161,7 @@ static void run(flow_graph *graph, const struct drawn *d, double *const x[2], co
         memcpy(extents, d->shape, sizeof d->shape);
         extents[d->axis] = to - at;
         for (int i = 0; i < d->inputs; i++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "x%d", i);
             piece[i] = cut(x[i], d, at, to);
             struct flow_tensor tensor = flow_tensor_of(piece[i], FLOW_F64, d->rank, extents);
