@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions against four plain loops: kernels, strides, dilations, paddings and groups of all kinds, extents from 1 on. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 enum { ZERO, REFLECT, REPLICATE, CIRCULAR };
 static const char *const modes[] = {"zero", "reflect", "replicate", "circular"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transposed convolutions, pools and resizing against plain loops. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 /* height and width; one axis is a width */
 struct shape {

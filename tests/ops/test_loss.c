@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Losses against their equations in double. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 static const char *const reductions[] = {"mean", "sum", "none"};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Normalisations against their equations in double; batch_norm in training by its kernel alone. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 /* Elements that share statistics: set[i] of element i. y = (x - mean) / sqrt(var + eps) w[i] + b[i]. */
 static struct array standard(const struct array *x, const int64_t *set, int64_t sets, double eps) {

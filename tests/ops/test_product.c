@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* matmul, linear, einsum against sums written out. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 static int64_t pick(uint64_t *state, const int64_t *from, int64_t count) { return from[one_below(state, count)]; }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions and softmax against loops over every element, in double. */
-#include "harness/trial.h"
+#include "harness/array.h"
 
 enum { SUM, MEAN, MAX, MIN, PRODUCT, LOG_SUM_EXP, NORM, VAR, ANY, ALL };
 static const char *const names[] = {"sum", "mean", "amax", "amin", "prod", "logsumexp", "norm", "var", "any", "all"};
