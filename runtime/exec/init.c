@@ -166,51 +166,91 @@ static int fill_orthogonal(const struct allocator *from, const struct flow_tenso
     return 0;
 }
 
+enum word {
+    ZEROS,
+    ONES,
+    CONSTANT,
+    UNIFORM,
+    UNIFORM_EXCEPT,
+    NORMAL,
+    TRUNCATED_NORMAL,
+    XAVIER_UNIFORM,
+    XAVIER_NORMAL,
+    KAIMING_UNIFORM,
+    KAIMING_NORMAL,
+    ORTHOGONAL,
+    IDENTITY,
+    WORDS
+};
+
+static const struct rule {
+    const char *name;
+    int least, most; /* arguments */
+    bool drawn, matrix;
+} rules[WORDS] = {
+    [ZEROS] = {"zeros", 0, 0, false, false},
+    [ONES] = {"ones", 0, 0, false, false},
+    [CONSTANT] = {"constant", 1, 1, false, false},
+    [UNIFORM] = {"uniform", 2, 2, true, false},
+    [UNIFORM_EXCEPT] = {"uniform_except", 5, 5, true, false},
+    [NORMAL] = {"normal", 1, 2, true, false}, /* one: the deviation, the mean is 0 */
+    [TRUNCATED_NORMAL] = {"truncated_normal", 1, 1, true, false},
+    [XAVIER_UNIFORM] = {"xavier_uniform", 0, 0, true, false},
+    [XAVIER_NORMAL] = {"xavier_normal", 0, 0, true, false},
+    [KAIMING_UNIFORM] = {"kaiming_uniform", 0, 1, true, false},
+    [KAIMING_NORMAL] = {"kaiming_normal", 0, 0, true, false},
+    [ORTHOGONAL] = {"orthogonal", 0, 1, true, true},
+    [IDENTITY] = {"identity", 0, 0, false, true},
+};
+
+static int fill_by(const struct allocator *from, const struct flow_tensor *t, enum word word, const struct initialiser *init,
+                   uint64_t seed) {
+    const double *argument = init->arguments;
+    double in, out, bound;
+    fans(t, &in, &out);
+    switch (word) {
+    case ONES: fill(t, 1); break;
+    case CONSTANT: fill(t, argument[0]); break;
+    case UNIFORM: fill_uniform(t, argument[0], argument[1], seed); break;
+    case UNIFORM_EXCEPT: fill_except(t, argument, seed); break;
+    case NORMAL: fill_normal(t, init->count == 2 ? argument[0] : 0, argument[init->count - 1], seed, false); break;
+    case TRUNCATED_NORMAL: fill_normal(t, 0, argument[0], seed, true); break;
+    case XAVIER_UNIFORM: fill_uniform(t, -sqrt(6 / (in + out)), sqrt(6 / (in + out)), seed); break;
+    case XAVIER_NORMAL: fill_normal(t, 0, sqrt(2 / (in + out)), seed, false); break;
+    case KAIMING_UNIFORM:
+        bound = sqrt(6 / ((1 + argument[0] * argument[0]) * in));
+        fill_uniform(t, -bound, bound, seed);
+        break;
+    case KAIMING_NORMAL: fill_normal(t, 0, sqrt(2 / in), seed, false); break;
+    case ORTHOGONAL: return fill_orthogonal(from, t, init->count ? argument[0] : 1, seed);
+    case IDENTITY: fill_identity(t); break;
+    default: fill(t, 0);
+    }
+    return 0;
+}
+
 int tensor_initialise(const struct allocator *from, const struct flow_tensor *t, const char *text, uint64_t seed, char *why, size_t size) {
     struct initialiser init;
     int code = parse(text ? text : "zeros", &init, why, size);
     if (code < 0) return code;
-    double in, out, *argument = init.arguments;
-    fans(t, &in, &out);
-    int given = init.count, least = 0, most = 0;
-#define IS(word) (strcmp(init.name, word) == 0)
-    if (IS("constant") || IS("truncated_normal")) least = most = 1;
-    else if (IS("uniform") || IS("normal")) least = most = 2;
-    else if (IS("uniform_except")) least = most = 5;
-    else if (IS("kaiming_uniform") || IS("orthogonal")) most = 1;
-    bool drawn = !IS("zeros") && !IS("ones") && !IS("constant") && !IS("identity");
-    if (IS("normal") && given == 1) argument[1] = argument[0], argument[0] = 0, given = 2; /* normal(std) */
-    if (given < least || given > most) {
-        snprintf(why, size, "initialiser '%s' takes %d argument%s, %d given", init.name, least, least == 1 ? "" : "s", given);
+    enum word word = ZEROS;
+    while (word < WORDS && strcmp(rules[word].name, init.name) != 0) word++;
+    if (word == WORDS) return snprintf(why, size, "there is no initialiser '%s'", init.name), FLOW_ERROR_RANGE;
+    const struct rule *rule = &rules[word];
+    if (init.count < rule->least || init.count > rule->most) {
+        snprintf(why, size, "initialiser '%s' takes %d argument%s, %d given", init.name, rule->most, rule->most == 1 ? "" : "s",
+                 init.count);
         return FLOW_ERROR_RANGE;
     }
-    if (drawn && !dtype_float(t->dtype)) {
+    if (rule->drawn && !dtype_float(t->dtype)) {
         snprintf(why, size, "initialiser '%s' is for real values, this is %s", init.name, dtype_name(t->dtype));
         return FLOW_ERROR_TYPE;
     }
-    if (IS("zeros")) fill(t, 0);
-    else if (IS("ones")) fill(t, 1);
-    else if (IS("constant")) fill(t, argument[0]);
-    else if (IS("uniform")) fill_uniform(t, argument[0], argument[1], seed);
-    else if (IS("uniform_except")) fill_except(t, argument, seed);
-    else if (IS("normal")) fill_normal(t, argument[0], argument[1], seed, false);
-    else if (IS("truncated_normal")) fill_normal(t, 0, argument[0], seed, true);
-    else if (IS("xavier_uniform")) fill_uniform(t, -sqrt(6 / (in + out)), sqrt(6 / (in + out)), seed);
-    else if (IS("xavier_normal")) fill_normal(t, 0, sqrt(2 / (in + out)), seed, false);
-    else if (IS("kaiming_uniform")) {
-        double bound = sqrt(6 / ((1 + argument[0] * argument[0]) * in));
-        fill_uniform(t, -bound, bound, seed);
-    } else if (IS("kaiming_normal")) fill_normal(t, 0, sqrt(2 / in), seed, false);
-    else if (IS("orthogonal") && t->rank >= 2) code = fill_orthogonal(from, t, given ? argument[0] : 1, seed);
-    else if (IS("identity") && t->rank >= 2) fill_identity(t);
-    else if (IS("orthogonal") || IS("identity")) {
+    if (rule->matrix && t->rank < 2) {
         snprintf(why, size, "initialiser '%s' is for matrices, this has %d axes", init.name, (int)t->rank);
-        code = FLOW_ERROR_SHAPE;
-    } else {
-        snprintf(why, size, "there is no initialiser '%s'", init.name);
-        code = FLOW_ERROR_RANGE;
+        return FLOW_ERROR_SHAPE;
     }
-#undef IS
-    if (code == FLOW_ERROR_MEMORY) snprintf(why, size, "out of memory");
+    code = fill_by(from, t, word, &init, seed);
+    if (code < 0) snprintf(why, size, "out of memory");
     return code;
 }
