@@ -11,7 +11,7 @@ static const struct flow_port move_y[] = {{"y", "x's type", NULL, FLOW_TYPES_ANY
 
 struct move {
     int32_t axis;
-    uint8_t value[8]; /* pad: the bytes of one element */
+    _Alignas(8) uint8_t value[8]; /* pad: the bytes of one element */
 };
 
 /* `count` places of y along the axis from `to` on, from those of x from `from` on with the given step. */
@@ -299,7 +299,7 @@ static int shift_infer(struct flow_infer *infer) {
 }
 
 static int shift_forward(const struct flow_call *call) {
-    static const uint8_t zero[8] = {0};
+    static const _Alignas(8) uint8_t zero[8] = {0};
     const struct shift_attrs *a = call->attrs;
     const struct move *m = call->priv;
     const struct flow_tensor *x = &call->in[0], *y = &call->out[0];
