@@ -283,13 +283,13 @@ static inline double cos_f64(double x) {
 
 /* ---- Gates ------------------------------------------------------------------------------------------------------ */
 
-/* 1 / (1 + exp(-x)), split by sign: no overflow at any x. */
+/* 1 / (1 + exp(-x)), split by sign: no overflow at any x. Here and below exp(-|x|) is 0 where it would be denormal. */
 static inline float sigmoid_f32(float x) {
-    float e = exp_f32(-fabsf(x));
+    float e = exp_negative_f32(-fabsf(x));
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 static inline double sigmoid_f64(double x) {
-    double e = exp_f64(-fabs(x));
+    double e = exp_negative_f64(-fabs(x));
     return (x < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
@@ -315,16 +315,16 @@ static inline float silu_f32(float x) { return x * sigmoid_f32(x); }
 static inline double silu_f64(double x) { return x * sigmoid_f64(x); }
 
 /* ln(1 + exp(x)) */
-static inline float softplus_f32(float x) { return (x < 0.0f ? 0.0f : x) + log1p_unit_f32(exp_f32(-fabsf(x))); }
-static inline double softplus_f64(double x) { return (x < 0.0 ? 0.0 : x) + log1p_unit_f64(exp_f64(-fabs(x))); }
+static inline float softplus_f32(float x) { return (x < 0.0f ? 0.0f : x) + log1p_unit_f32(exp_negative_f32(-fabsf(x))); }
+static inline double softplus_f64(double x) { return (x < 0.0 ? 0.0 : x) + log1p_unit_f64(exp_negative_f64(-fabs(x))); }
 
 /* x tanh(ln(1 + exp(x))); with e = exp(-|x|) the tangent is a quotient of polynomials in e. */
 static inline float mish_f32(float x) {
-    float e = exp_f32(-fabsf(x)), up = x < 0.0f ? e * (e + 2.0f) : 1.0f + 2.0f * e;
+    float e = exp_negative_f32(-fabsf(x)), up = x < 0.0f ? e * (e + 2.0f) : 1.0f + 2.0f * e;
     return x * (up / (up + (x < 0.0f ? 2.0f : 2.0f * e * e)));
 }
 static inline double mish_f64(double x) {
-    double e = exp_f64(-fabs(x)), up = x < 0.0 ? e * (e + 2.0) : 1.0 + 2.0 * e;
+    double e = exp_negative_f64(-fabs(x)), up = x < 0.0 ? e * (e + 2.0) : 1.0 + 2.0 * e;
     return x * (up / (up + (x < 0.0 ? 2.0 : 2.0 * e * e)));
 }
 
