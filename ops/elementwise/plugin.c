@@ -2,13 +2,14 @@
 /* The elementwise family. */
 #include <flow/plugin.h>
 
-#define OPERATORS(XX)                                                                                                                      \
-    XX(add)                                                                                                                                \
-    XX(sub)                                                                                                                                \
-    XX(mul) XX(div) XX(mod) XX(pow) XX(minimum) XX(maximum) XX(eq) XX(ne) XX(lt) XX(le) XX(gt) XX(ge) XX(and) XX(or) XX(not ) XX(neg)      \
-        XX(exp) XX(log) XX(sqrt) XX(rsqrt) XX(abs) XX(sign) XX(square) XX(reciprocal) XX(sin) XX(cos) XX(erf) XX(floor) XX(round) XX(relu) \
-            XX(leaky_relu) XX(elu) XX(gelu) XX(silu) XX(sigmoid) XX(tanh) XX(softplus) XX(mish) XX(relu_squared) XX(prelu) XX(glu)         \
-                XX(clamp) XX(where) XX(dropout) XX(cast) XX(identity)
+/* clang-format off: a list */
+#define OPERATORS(XX) \
+    XX(add) XX(sub) XX(mul) XX(div) XX(mod) XX(pow) XX(minimum) XX(maximum) \
+    XX(eq) XX(ne) XX(lt) XX(le) XX(gt) XX(ge) XX(and) XX(or) XX(not) \
+    XX(neg) XX(exp) XX(log) XX(sqrt) XX(rsqrt) XX(abs) XX(sign) XX(square) XX(reciprocal) XX(sin) XX(cos) XX(erf) XX(floor) XX(round) \
+    XX(relu) XX(leaky_relu) XX(elu) XX(gelu) XX(silu) XX(sigmoid) XX(tanh) XX(softplus) XX(mish) XX(relu_squared) \
+    XX(prelu) XX(glu) XX(clamp) XX(where) XX(dropout) XX(cast) XX(identity)
+/* clang-format on */
 
 #define DECLARE(name) extern const struct flow_operator name##_operator;
 OPERATORS(DECLARE)

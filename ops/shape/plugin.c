@@ -2,12 +2,11 @@
 /* The shape family. */
 #include <flow/plugin.h>
 
-#define OPERATORS(XX)                                                                                                               \
-    XX(reshape)                                                                                                                     \
-    XX(transpose)                                                                                                                   \
-    XX(concat)                                                                                                                      \
-    XX(split) XX(slice) XX(pad) XX(expand) XX(squeeze) XX(unsqueeze) XX(repeat_interleave) XX(flip) XX(roll) XX(shift) XX(sinusoid) \
-        XX(rope) XX(shape_of) XX(constant) XX(arange) XX(random_normal) XX(random_uniform)
+/* clang-format off: a list */
+#define OPERATORS(XX) \
+    XX(reshape) XX(transpose) XX(concat) XX(split) XX(slice) XX(pad) XX(expand) XX(squeeze) XX(unsqueeze) XX(repeat_interleave) \
+    XX(flip) XX(roll) XX(shift) XX(sinusoid) XX(rope) XX(shape_of) XX(constant) XX(arange) XX(random_normal) XX(random_uniform)
+/* clang-format on */
 
 #define DECLARE(name) extern const struct flow_operator name##_operator;
 OPERATORS(DECLARE)
