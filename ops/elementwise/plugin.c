@@ -2,7 +2,7 @@
 /* The elementwise family. */
 #include <flow/plugin.h>
 
-/* clang-format off: a list */
+/* clang-format off */
 #define OPERATORS(XX) \
     XX(add) XX(sub) XX(mul) XX(div) XX(mod) XX(pow) XX(minimum) XX(maximum) \
     XX(eq) XX(ne) XX(lt) XX(le) XX(gt) XX(ge) XX(and) XX(or) XX(not) \

@@ -2,7 +2,7 @@
 /* The shape family. */
 #include <flow/plugin.h>
 
-/* clang-format off: a list */
+/* clang-format off */
 #define OPERATORS(XX) \
     XX(reshape) XX(transpose) XX(concat) XX(split) XX(slice) XX(pad) XX(expand) XX(squeeze) XX(unsqueeze) XX(repeat_interleave) \
     XX(flip) XX(roll) XX(shift) XX(sinusoid) XX(rope) XX(shape_of) XX(constant) XX(arange) XX(random_normal) XX(random_uniform)
