@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* spawn N PROGRAM ARGUMENT...: runs the program N times, its output thrown away, and prints the least wall clock time and the least processor
- * time in microseconds and the largest resident size in KiB. A process of its own, since a child's size counts from its parent's. */
+/* spawn N PROGRAM ARGUMENT...: runs the program N times, its output thrown away, and prints the least wall clock time and the least
+ * processor time in microseconds and the largest resident size in KiB. A process of its own, since a child's size counts from its parent's.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
