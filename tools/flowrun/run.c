@@ -149,6 +149,7 @@ static void report_text(const struct job *job, const struct drive *drive) {
     bool printed = false;
     for (size_t i = 0; i < job->count; i++) printed |= job->targets[i].file && strcmp(job->targets[i].file, "-") == 0;
     FILE *out = printed ? stderr : stdout;
+    if (printed) fputc('\n', out); /* text on standard output may end within a line */
     for (size_t i = 0; i < job->count; i++)
         if (job->targets[i].whole.data) print_summary(out, flow_graph_output(drive->graph, i).name, &job->targets[i].whole);
     if (memory.initialised)
