@@ -11,6 +11,7 @@
  *                   extents, from one thread at a time for one node, from several for several. Must not allocate.
  *   [plan] prepare  once for a set of constant parameters: pack weights into `packed`.
  *   [run]  forward  many times, from any thread, never twice at once with the same `call`.
+ *   [run]  backward after a forward of the same call, where the graph is differentiated.
  * Members and callbacks carry the tag of the moment when they may be used: [plan], [run].
  *
  * Rules that keep this interface stable: structs start with their size and grow only at the end; tables carry the
@@ -279,9 +280,15 @@ struct flow_infer {
     double flops;
     double bytes;
 
-    /* Training. */
+    /* Differentiation. `differentiated`: this node's backward will be called, in training or not (so also with running statistics). */
     int64_t workspace_backward;
-    uint64_t backward_reads_in, backward_reads_out; /* bit i: backward reads that input / output */
+    /* Bit i: backward reads that input / output (bit 63: all from the 64th on). Filled in as all; infer takes away what is not read, which
+     * then need not be kept. Parameters can always be read. */
+    uint64_t backward_reads_in, backward_reads_out;
+    bool differentiated;
+    int64_t saved; /* bytes that forward leaves for backward in call->saved, 64-byte aligned */
+    /* Bit i: the gradient of input i is that of output 0, unchanged and of the same shape (a sum's terms): backward is not asked for it. */
+    uint64_t backward_passes_in;
 };
 
 enum { FLOW_PHASE_INFERENCE = 0, FLOW_PHASE_TRAINING = 1 };
@@ -309,12 +316,20 @@ struct flow_call {
     uint64_t run;  /* counts runs and loop iterations: random operators draw anew */
     bool streaming, first, flush;
 
-    /* Backward. Gradients that nobody needs have rank -1. Bit i of accumulate_*: add to what is there instead of overwriting. */
+    /* Backward: the vector-Jacobian product. grad_out[i] is the gradient of output i, contiguous, of its shape; rank -1 where none
+     * arrives (it is zero). grad_in[i], grad_param[i]: where to put it, contiguous; rank -1 where nobody needs it. Bit i of
+     * accumulate_*: add to what is there instead of overwriting (bit 63: all from the 64th on). Gradients of f16 and bf16 values are f32.
+     * grad_in[i] may lie where grad_out[j] lies only if the operator is POINTWISE. Inputs and outputs that backward did not ask to read
+     * have data NULL. */
     const struct flow_tensor *grad_out;
     struct flow_tensor *grad_in;
     struct flow_tensor *grad_param;
     uint64_t accumulate_in, accumulate_param;
+    void *saved; /* forward writes it where the node is differentiated (else NULL), backward reads it */
+    bool again;  /* forward, once more, to have for backward what was not kept: statistics stay as they are */
 };
+
+#define FLOW_ACCUMULATES(mask, i) ((mask) >> ((i) < 63 ? (i) : 63) & 1u)
 
 /* A matrix product in the host's hands: C[M,N] = act(A[M,K] B[K,N] + bias[N] + beta*C), `batch` times. Row and column strides in
  * elements; C's columns are adjacent. All in `dtype` (f32, f64), accumulated in it. Empty extents are legal (K = 0 gives bias + beta*C). */
@@ -449,6 +464,137 @@ struct flow_operators {
     const struct flow_operator *const *at;
 };
 
+/* ---- Optimisers ------------------------------------------------------------------------------------------------- */
+
+/* What an optimiser is given: one group of parameters, all at once. [run]
+ * In and between the calls of one group nothing else writes the parameters. Gradients are averaged over micro-batches, with noise added;
+ * they are still to be multiplied by `scale` (clipping), in the same pass. */
+struct flow_update {
+    uint32_t size;
+    uint32_t count;               /* parameters in the group */
+    const struct flow_call *call; /* first argument of the host's parallel_for and gemm; call->host, call->owner for fail */
+    const void *attrs;
+    const struct flow_tensor *param; /* data are written; contiguous */
+    const struct flow_tensor *grad;  /* rank -1: no loss depends on it, treat as zero */
+    const struct flow_tensor *value; /* of FLOW_OPTIMIZER_VALUE: what `value` is in this step; of OF: the other parameter; else NULL */
+    const struct flow_tensor *state; /* state s of parameter i: state[s * count + i]; data are written */
+    int64_t step;                    /* updates that this group has made before, from 0 */
+    double rate;                     /* what the schedule multiplies the learning rate by */
+    double scale;                    /* what each gradient is multiplied by first */
+    double loss;                     /* value of the loss that the group follows */
+    uint64_t seed;                   /* of the group: for random numbers, with `step` as the run */
+    void *workspace;
+};
+
+enum {
+    FLOW_OPTIMIZER_NO_GRADIENT = 1 << 0, /* acts after all others, with no loss */
+    FLOW_OPTIMIZER_VALUE = 1 << 1,       /* takes `value: REF`, a node's value computed before the step's updates */
+    FLOW_OPTIMIZER_OF = 1 << 2           /* takes `of: pattern`: other parameters, read after their update */
+};
+
+struct flow_optimizer {
+    uint32_t size;
+    uint32_t flags; /* FLOW_OPTIMIZER_* */
+    const char *name;
+    const char *summary;
+    const char *equation;
+    const char *reference;
+    const char *example;       /* one entry of `update:` */
+    struct flow_states states; /* one tensor a parameter; shape NULL: the parameter's own shape; types FLOW_TYPES_FLOAT: its type */
+    struct flow_attrs attrs;
+    uint32_t attrs_size;
+    uint32_t reserved;
+    /* Is the parameter one that this optimiser can own? Fails with host->fail, saying why. NULL: any. [plan] */
+    int (*accepts)(const struct flow_host *host, void *owner, const void *attrs, const struct flow_tensor *param);
+    /* Bytes of workspace for a group (data of the tensors are NULL). NULL: none. [plan] */
+    int64_t (*workspace)(const struct flow_update *update);
+    int (*step)(const struct flow_update *update); /* [run] */
+};
+
+struct flow_optimizers {
+    uint32_t count, size;
+    const struct flow_optimizer *const *at;
+};
+
+/* ---- Sources ---------------------------------------------------------------------------------------------------- */
+
+/* A source is a table of rows, read in any order: row r is always the same (but for what `seed` draws, crops and noise). Batches,
+ * shuffling, splits, epochs and prefetching are the host's, so that a source is resumed by a number. Functions run on the loop's workers,
+ * not on its thread, and may wait for files: [load]. fill is called from several threads at once. */
+struct flow_source_host {
+    uint32_t size;
+    uint32_t reserved;
+    int (*fail)(void *owner, int code, const char *format, ...);
+    /* Memory of the source's, freed by the host after close. [load, in open] */
+    void *(*memory)(void *owner, size_t bytes);
+    /* Files by path as open's `path` is given, or relative to the graph's file. Closed by the host after close. [load] */
+    int (*file_open)(void *owner, const char *path, void **file, int64_t *bytes);         /* open only */
+    int (*file_read)(void *owner, void *file, int64_t offset, int64_t bytes, void *into); /* all of them, or an error. Any thread */
+    /* The files in a folder (path itself, when it is a file) whose names end in `suffix`, sorted, folders below too: in open. */
+    int (*folder)(void *owner, const char *path, const char *suffix, const char *const **paths, int64_t *count);
+    /* Tensors of a .safetensors, .npy, .wav or .csv file, mapped; name NULL or "": the only one. *metadata of csv: names of the columns,
+     * joined by newlines. In open. */
+    int (*tensor)(void *owner, const char *path, const char *name, struct flow_tensor *tensor, const char **metadata);
+    /* Declares an output: its type and the shape of one row; `whole`: the shape of a batch (not stacked; rank as given). In open. */
+    int (*output)(void *owner, const char *name, int32_t dtype, int32_t rank, const int64_t *shape, bool whole);
+    bool (*cancelled)(void *owner);
+};
+
+struct flow_source_open {
+    uint32_t size;
+    uint32_t reserved;
+    const struct flow_source_host *host;
+    void *owner;
+    const char *path; /* as the graph gives it; NULL */
+    const void *attrs;
+    int64_t batch; /* rows asked for at a time, as `with: {batch}` says; 1 by default */
+    uint64_t seed;
+    /* Results. */
+    int64_t rows; /* in all; INT64_MAX: endless (row r is drawn from the seed) */
+    void *state;  /* handed to fill and close */
+};
+
+struct flow_source_fill {
+    uint32_t size;
+    uint32_t out_count;
+    const struct flow_source_host *host;
+    void *owner;
+    void *state;
+    const void *attrs;
+    const int64_t *rows; /* `count` row numbers */
+    int64_t count;
+    int64_t epoch;
+    uint64_t seed;           /* key of random numbers for this epoch: use with the row's number, so that batches do not matter */
+    struct flow_tensor *out; /* declared ones, [count, ...] or whole; contiguous, to be written. Whole ones: shape[] may be lowered */
+};
+
+struct flow_source {
+    uint32_t size;
+    uint32_t flags; /* FLOW_SOURCE_* */
+    const char *name;
+    const char *summary;
+    const char *reference;
+    const char *example;       /* one entry of `data:` */
+    struct flow_ports outputs; /* documentation of what open may declare */
+    struct flow_attrs attrs;
+    uint32_t attrs_size;
+    uint32_t reserved;
+    int (*open)(struct flow_source_open *open);       /* [load] */
+    int (*fill)(const struct flow_source_fill *fill); /* [load, concurrent] */
+    void (*close)(void *state);                       /* NULL: nothing to do. Called also when open failed with a state set */
+};
+
+enum {
+    FLOW_SOURCE_ORDERED = 1 << 0 /* rows follow each other in time: shuffling them is an error */
+};
+
+struct flow_sources {
+    uint32_t count, size;
+    const struct flow_source *const *at;
+};
+
+/* ---- The plugin -------------------------------------------------------------------------------------------------- */
+
 struct flow_plugin {
     uint32_t size;
     uint32_t abi; /* FLOW_ABI */
@@ -462,6 +608,8 @@ struct flow_plugin {
     struct flow_operators operators;
     struct flow_kernels kernels;              /* for operators of other plugins */
     const void *(*extension)(const char *id); /* or NULL */
+    struct flow_optimizers optimizers;
+    struct flow_sources sources;
 };
 
 #if defined(__GNUC__)
