@@ -73,49 +73,6 @@ int runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **
     return rc;
 }
 
-static struct flow_operator_info operator_info(const struct registry_entry *entry) {
-    return (struct flow_operator_info){entry->op, entry->plugin, entry->file, entry->kernels, entry->kernel_count};
-}
-
-int flow_runtime_operator(flow_runtime *runtime, const char *name, flow_errors **errors, struct flow_operator_info *out) {
-    struct report report;
-    errors_begin(&report, &runtime->from);
-    struct text why;
-    text_init(&why, &runtime->from);
-    const struct registry_entry *entry = registry_find(runtime->registry, name, &why);
-    int rc = 0;
-    if (entry) *out = operator_info(entry);
-    else if (why.failed) rc = report_memory(&report);
-    else rc = report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "there is no operator '%s'%s", name, why.at ? why.at : "");
-    text_free(&why);
-    return errors_end(&report, errors, rc);
-}
-
-int flow_runtime_operators(flow_runtime *runtime, flow_errors **errors, struct flow_operator_info **out, size_t *count, char **failures) {
-    struct report report;
-    errors_begin(&report, &runtime->from);
-    const struct registry_entry **all = NULL;
-    struct text failed;
-    text_init(&failed, &runtime->from);
-    *out = NULL, *count = 0;
-    if (failures) *failures = NULL;
-    size_t n = 0;
-    int rc = registry_all(runtime->registry, &all, &n, &failed);
-    struct flow_operator_info *list = rc == 0 ? memory_array(&runtime->from, n, sizeof *list) : NULL;
-    if (rc == 0 && !list) rc = report_memory(&report);
-    if (rc == 0) {
-        for (size_t i = 0; i < n; i++) list[i] = operator_info(all[i]);
-        *out = list, *count = n;
-        if (failures && failed.length) *failures = text_out(&failed);
-    }
-    text_free(&failed);
-    return errors_end(&report, errors, rc);
-}
-
-void flow_runtime_operators_free(flow_runtime *runtime, struct flow_operator_info *list, size_t count) {
-    memory_free(&runtime->from, list, count * sizeof *list);
-}
-
 int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text) {
     struct report report;
     errors_begin(&report, &runtime->from);

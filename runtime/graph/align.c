@@ -108,13 +108,14 @@ static const struct flow_operator align_operator = {
     .infer = align_infer,
 };
 
-const struct registry_entry align_entry = {&align_operator, "flow", NULL, align_kernels, 1};
+const struct registry_entry align_entry = {.op = &align_operator, .plugin = "flow", .kernels = align_kernels, .kernel_count = 1};
 
 /* ---- copy ---- */
 
 static int copy_infer(struct flow_infer *infer) {
     infer->out[0] = infer->in[0];
     if (infer->streaming) infer->out_axis[0] = infer->in_axis[0];
+    infer->backward_passes_in = 1;
     infer->bytes = 2.0 * (double)product(&infer->in[0], 0, infer->in[0].rank) * (double)dtype_bytes(infer->in[0].dtype);
     return 0;
 }
@@ -178,4 +179,4 @@ static const struct flow_operator copy_operator = {
     .infer = copy_infer,
 };
 
-const struct registry_entry copy_entry = {&copy_operator, "flow", NULL, copy_kernels, 1};
+const struct registry_entry copy_entry = {.op = &copy_operator, .plugin = "flow", .kernels = copy_kernels, .kernel_count = 1};

@@ -17,7 +17,9 @@ enum {
     PARAM_LEAST = offsetof(struct flow_param, flags) + sizeof(uint32_t),
     STATE_LEAST = offsetof(struct flow_state, flags) + sizeof(uint32_t),
     ATTR_LEAST = offsetof(struct flow_attr, choices) + sizeof(const char *),
-    KERNEL_LEAST = offsetof(struct flow_kernel, forward) + sizeof(void (*)(void))
+    KERNEL_LEAST = offsetof(struct flow_kernel, forward) + sizeof(void (*)(void)),
+    OPTIMIZER_LEAST = offsetof(struct flow_optimizer, step) + sizeof(void (*)(void)),
+    SOURCE_LEAST = offsetof(struct flow_source, close) + sizeof(void (*)(void))
 };
 _Static_assert(offsetof(struct flow_plugin, operators) == 56, "released layout");
 _Static_assert(offsetof(struct flow_operator, infer) == 152, "released layout");
@@ -26,15 +28,30 @@ _Static_assert(offsetof(struct flow_param, flags) == 44, "released layout");
 _Static_assert(offsetof(struct flow_state, flags) == 36, "released layout");
 _Static_assert(offsetof(struct flow_attr, choices) == 56, "released layout");
 _Static_assert(offsetof(struct flow_kernel, forward) == 32, "released layout");
+_Static_assert(offsetof(struct flow_optimizer, step) == 104, "released layout");
+_Static_assert(offsetof(struct flow_source, close) == 96, "released layout");
+
+#define OFFER_ENTRY(name, word, table) word,
+const char *const plugin_offer_words[OFFER_LISTS] = {OFFER_MAP(OFFER_ENTRY)};
+#undef OFFER_ENTRY
+
+/* What operators, optimisers and sources begin with. */
+struct item_head {
+    uint32_t size, flags;
+    const char *name;
+};
+_Static_assert(offsetof(struct flow_operator, name) == offsetof(struct item_head, name), "a common head");
+_Static_assert(offsetof(struct flow_optimizer, name) == offsetof(struct item_head, name), "a common head");
+_Static_assert(offsetof(struct flow_source, name) == offsetof(struct item_head, name), "a common head");
 
 struct check {
     struct arena *arena;
     struct text *why;
-    const char *operator; /* NULL: the plugin itself */
+    const char *kind, *name; /* of what is checked; NULL: the plugin itself */
 };
 
 static int printf_like(2, 3) wrong(const struct check *check, const char *format, ...) {
-    if (check->operator) text_format(check->why, "operator '%s': ", check->operator);
+    if (check->name) text_format(check->why, "%s '%s': ", check->kind, check->name);
     va_list arguments;
     va_start(arguments, format);
     text_vformat(check->why, format, arguments);
@@ -248,12 +265,14 @@ static int check_attr(const struct check *check, struct flow_attr *row, uint32_t
     return check_fallback(check, row);
 }
 
-static int check_attrs(const struct check *check, const struct flow_operator *op, struct flow_attrs *to) {
+static int check_attrs(const struct check *check, uint32_t attrs_size, const struct flow_attrs *from, struct flow_attrs *to) {
     void *rows;
-    int status = copy_rows(check, "attrs", op->attrs.count, op->attrs.size, op->attrs.at, ATTR_LEAST, sizeof(struct flow_attr), &rows);
-    *to = (struct flow_attrs){op->attrs.count, sizeof(struct flow_attr), rows};
+    if (attrs_size > STRUCT_BYTES_MOST)
+        return wrong(check, "attributes of %u bytes: at most %d are believed", attrs_size, STRUCT_BYTES_MOST);
+    int status = copy_rows(check, "attrs", from->count, from->size, from->at, ATTR_LEAST, sizeof(struct flow_attr), &rows);
+    *to = (struct flow_attrs){from->count, sizeof(struct flow_attr), rows};
     if (status == FLOW_OK) status = check_names(check, "attribute", rows, to->count, sizeof(struct flow_attr));
-    for (uint32_t i = 0; status == FLOW_OK && i < to->count; i++) status = check_attr(check, (struct flow_attr *)rows + i, op->attrs_size);
+    for (uint32_t i = 0; status == FLOW_OK && i < to->count; i++) status = check_attr(check, (struct flow_attr *)rows + i, attrs_size);
     return status;
 }
 
@@ -306,39 +325,107 @@ static int check_whole(const struct check *check, const struct flow_operator *op
     return FLOW_OK;
 }
 
-/* Address of operator `index` in a table of pointers whose rows may be longer than a pointer. */
-static const struct flow_operator *operator_at(const struct flow_operators *table, uint32_t index) {
-    const struct flow_operator *op;
-    memcpy(&op, (const char *)table->at + (size_t)index * table->size, sizeof op);
-    return op;
+/* A table of pointers of some kind, as the plugin has it. Plugins older than optimisers and sources have no such tables. */
+struct pointers {
+    uint32_t count, size;
+    const void *at;
+};
+
+static struct pointers pointers_of(const struct flow_plugin *plugin, enum offer_kind kind) {
+    struct pointers none = {0, 0, NULL};
+    if (kind == OFFER_OPERATOR) return (struct pointers){plugin->operators.count, plugin->operators.size, plugin->operators.at};
+    if (kind == OFFER_OPTIMIZER)
+        return plugin->size < offsetof(struct flow_plugin, optimizers) + sizeof plugin->optimizers
+                   ? none
+                   : (struct pointers){plugin->optimizers.count, plugin->optimizers.size, plugin->optimizers.at};
+    return plugin->size < offsetof(struct flow_plugin, sources) + sizeof plugin->sources
+               ? none
+               : (struct pointers){plugin->sources.count, plugin->sources.size, plugin->sources.at};
 }
 
-int plugin_check_operator(struct arena *arena, const struct flow_plugin *plugin, uint32_t index, const struct flow_operator **out,
-                          struct text *why) {
-    const struct flow_operator *from = operator_at(&plugin->operators, index);
-    const struct check check = {arena, why, from->name};
-    if (from->size < OPERATOR_LEAST || from->size > ROW_BYTES_MOST)
-        return wrong(&check, "its struct has %u bytes: %d to %d are possible", from->size, (int)OPERATOR_LEAST, ROW_BYTES_MOST);
-    struct flow_operator *op = arena_new(arena, sizeof *op);
-    if (!op) return FLOW_ERROR_MEMORY;
-    memcpy(op, from, from->size < sizeof *op ? from->size : sizeof *op);
-    op->size = sizeof *op;
-    if (!op->summary) op->summary = "";
-    if (!op->equation) op->equation = "";
-    if (!op->reference) op->reference = "";
-    if (!op->example) op->example = "";
+/* Entry `index` of a table of pointers whose rows may be longer than a pointer. */
+static const struct item_head *item_at(const struct pointers *table, uint32_t index) {
+    const struct item_head *item;
+    memcpy(&item, (const char *)table->at + (size_t)index * table->size, sizeof item);
+    return item;
+}
+
+/* Copies the struct itself: what this host knows of it. */
+static int copy_item(const struct check *check, const struct item_head *from, size_t least, size_t bytes, void **out) {
+    if (from->size < least || from->size > ROW_BYTES_MOST)
+        return wrong(check, "its struct has %u bytes: %zu to %d are possible", from->size, least, ROW_BYTES_MOST);
+    *out = arena_new(check->arena, bytes);
+    if (!*out) return FLOW_ERROR_MEMORY;
+    memcpy(*out, from, from->size < bytes ? from->size : bytes);
+    ((struct item_head *)*out)->size = (uint32_t)bytes;
+    return FLOW_OK;
+}
+
+static void text_given(const char **text) {
+    if (!*text) *text = "";
+}
+
+static int check_operator(const struct check *check, const struct item_head *from, const void **out) {
+    void *copy;
+    int status = copy_item(check, from, OPERATOR_LEAST, sizeof(struct flow_operator), &copy);
+    if (status < 0) return status;
+    struct flow_operator *op = copy;
+    text_given(&op->summary), text_given(&op->equation), text_given(&op->reference), text_given(&op->example);
     if (op->attrs_size > STRUCT_BYTES_MOST || op->priv_size > STRUCT_BYTES_MOST)
-        return wrong(&check, "attributes of %u bytes and private data of %u: at most %d are believed", op->attrs_size, op->priv_size,
+        return wrong(check, "attributes of %u bytes and private data of %u: at most %d are believed", op->attrs_size, op->priv_size,
                      STRUCT_BYTES_MOST);
     const struct flow_operator given = *op;
-    int status = check_ports(&check, "inputs", &given.inputs, &op->inputs);
-    if (status == FLOW_OK) status = check_ports(&check, "outputs", &given.outputs, &op->outputs);
-    if (status == FLOW_OK) status = check_params(&check, &given.params, &op->params);
-    if (status == FLOW_OK) status = check_states(&check, &given.states, &op->states);
-    if (status == FLOW_OK) status = check_attrs(&check, &given, &op->attrs);
-    if (status == FLOW_OK) status = check_kernel_rows(&check, &given.kernels, op->name, &op->kernels);
-    if (status == FLOW_OK) status = check_whole(&check, op);
-    if (status == FLOW_OK) *out = op;
+    status = check_ports(check, "inputs", &given.inputs, &op->inputs);
+    if (status == FLOW_OK) status = check_ports(check, "outputs", &given.outputs, &op->outputs);
+    if (status == FLOW_OK) status = check_params(check, &given.params, &op->params);
+    if (status == FLOW_OK) status = check_states(check, &given.states, &op->states);
+    if (status == FLOW_OK) status = check_attrs(check, op->attrs_size, &given.attrs, &op->attrs);
+    if (status == FLOW_OK) status = check_kernel_rows(check, &given.kernels, op->name, &op->kernels);
+    if (status == FLOW_OK) status = check_whole(check, op);
+    *out = op;
+    return status;
+}
+
+static int check_optimizer(const struct check *check, const struct item_head *from, const void **out) {
+    void *copy;
+    int status = copy_item(check, from, OPTIMIZER_LEAST, sizeof(struct flow_optimizer), &copy);
+    if (status < 0) return status;
+    struct flow_optimizer *optimizer = copy;
+    text_given(&optimizer->summary), text_given(&optimizer->equation);
+    text_given(&optimizer->reference), text_given(&optimizer->example);
+    const struct flow_optimizer given = *optimizer;
+    status = check_states(check, &given.states, &optimizer->states);
+    if (status == FLOW_OK) status = check_attrs(check, given.attrs_size, &given.attrs, &optimizer->attrs);
+    if (status == FLOW_OK && !optimizer->step) status = wrong(check, "it has no function step");
+    *out = optimizer;
+    return status;
+}
+
+static int check_source(const struct check *check, const struct item_head *from, const void **out) {
+    void *copy;
+    int status = copy_item(check, from, SOURCE_LEAST, sizeof(struct flow_source), &copy);
+    if (status < 0) return status;
+    struct flow_source *source = copy;
+    text_given(&source->summary), text_given(&source->reference), text_given(&source->example);
+    const struct flow_source given = *source;
+    status = check_ports(check, "outputs", &given.outputs, &source->outputs);
+    if (status == FLOW_OK) status = check_attrs(check, given.attrs_size, &given.attrs, &source->attrs);
+    if (status == FLOW_OK && (!source->open || !source->fill))
+        status = wrong(check, "it has no function %s", source->open ? "fill" : "open");
+    *out = source;
+    return status;
+}
+
+int plugin_check_item(struct arena *arena, const struct flow_plugin *plugin, enum offer_kind kind, uint32_t index, const void **out,
+                      struct text *why) {
+    const struct pointers table = pointers_of(plugin, kind);
+    const struct item_head *from = item_at(&table, index);
+    const struct check check = {arena, why, plugin_offer_words[kind], from->name};
+    const void *item = NULL;
+    int status = kind == OFFER_OPERATOR    ? check_operator(&check, from, &item)
+                 : kind == OFFER_OPTIMIZER ? check_optimizer(&check, from, &item)
+                                           : check_source(&check, from, &item);
+    if (status == FLOW_OK) *out = item;
     return status;
 }
 
@@ -349,13 +436,38 @@ static struct flow_kernels kernels_of(const struct flow_plugin *plugin) {
 }
 
 int plugin_check_kernels(struct arena *arena, const struct flow_plugin *plugin, struct flow_kernels *out, struct text *why) {
-    const struct check check = {arena, why, NULL};
+    const struct check check = {arena, why, NULL, NULL};
     const struct flow_kernels from = kernels_of(plugin);
     return check_kernel_rows(&check, &from, NULL, out);
 }
 
+/* The names in one table. */
+static int list_names(const struct check *check, const struct flow_plugin *plugin, enum offer_kind kind, struct offer *offer) {
+#define OFFER_ENTRY(name, word, table) table,
+    static const char *const tables[OFFER_LISTS] = {OFFER_MAP(OFFER_ENTRY)};
+#undef OFFER_ENTRY
+    const struct pointers table = pointers_of(plugin, kind);
+    const char *word = plugin_offer_words[kind];
+    int status = check_shape_of(check, tables[kind], table.count, table.size, table.at, sizeof(void *));
+    if (status < 0) return status;
+    const char **names = arena_array(check->arena, table.count, sizeof *names);
+    if (!names) return FLOW_ERROR_MEMORY;
+    for (uint32_t i = 0; i < table.count; i++) {
+        const struct item_head *item = item_at(&table, i);
+        if (!item) return wrong(check, "%s %u is NULL", word, i);
+        if (!item->name) return wrong(check, "%s %u has no name", word, i);
+        if (!name_good(item->name, false))
+            return wrong(check, "%s %u is called '%s': names are 1 to %d of a-z, 0-9 and '_'", word, i, show(item->name).text, NAME_MOST);
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(item->name, names[j]) == 0) return wrong(check, "two %s are called '%s'", tables[kind], item->name);
+        names[i] = item->name;
+    }
+    offer->of[kind] = (struct offer_list){names, table.count};
+    return FLOW_OK;
+}
+
 int plugin_check_head(struct arena *arena, const struct flow_plugin *plugin, struct offer *offer, struct text *why) {
-    const struct check check = {arena, why, NULL};
+    const struct check check = {arena, why, NULL, NULL};
     *offer = (struct offer){0};
     if (plugin->abi != FLOW_ABI) return wrong(&check, "built for plugin interface (abi) %u, this program has %u", plugin->abi, FLOW_ABI);
     if (plugin->size < PLUGIN_LEAST || plugin->size > ROW_BYTES_MOST)
@@ -363,22 +475,8 @@ int plugin_check_head(struct arena *arena, const struct flow_plugin *plugin, str
     if (!plugin->name) return wrong(&check, "the plugin has no name");
     if (!name_good(plugin->name, false))
         return wrong(&check, "the plugin is called '%s': names are 1 to %d of a-z, 0-9 and '_'", show(plugin->name).text, NAME_MOST);
-    const struct flow_operators *table = &plugin->operators;
-    int status = check_shape_of(&check, "operators", table->count, table->size, table->at, sizeof(void *));
-    if (status < 0) return status;
     offer->plugin = plugin->name;
-    offer->operators = arena_array(arena, table->count, sizeof *offer->operators);
-    if (!offer->operators) return FLOW_ERROR_MEMORY;
-    for (uint32_t i = 0; i < table->count; i++) {
-        const struct flow_operator *op = operator_at(table, i);
-        if (!op) return wrong(&check, "operator %u is NULL", i);
-        if (!op->name) return wrong(&check, "operator %u has no name", i);
-        if (!name_good(op->name, false))
-            return wrong(&check, "operator %u is called '%s': names are 1 to %d of a-z, 0-9 and '_'", i, show(op->name).text, NAME_MOST);
-        for (uint32_t j = 0; j < i; j++)
-            if (strcmp(op->name, offer->operators[j]) == 0) return wrong(&check, "two operators are called '%s'", op->name);
-        offer->operators[i] = op->name;
-    }
-    offer->operator_count = table->count;
-    return FLOW_OK;
+    int status = FLOW_OK;
+    for (enum offer_kind kind = 0; status == FLOW_OK && kind < OFFER_KINDS; kind++) status = list_names(&check, plugin, kind, offer);
+    return status;
 }

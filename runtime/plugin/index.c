@@ -3,9 +3,9 @@
  * The index: what each plugin file offered when it was last opened, so that a start opens only the files it needs. It holds successes only
  * and is never believed against a file: opening decides. A file of lines,
  *
- *     flow-plugins 1 1 x86_64            format, abi, architecture
+ *     flow-plugins 2 1 x86_64            format, abi, architecture
  *     file 18520 1700000000123456789 attention /path/of/the/file.so        size, modified (ns), plugin's name, path
- *     operator attention
+ *     operator attention                 what it offers: also "optimizer NAME", "source NAME"
  *     kernels relu
  *     end 0123456789abcdef               FNV-1a of all bytes before this line
  *
@@ -22,7 +22,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { INDEX_BYTES_MOST = 4 << 20, INDEX_FORMAT = 1 };
+enum { INDEX_BYTES_MOST = 4 << 20, INDEX_FORMAT = 2 };
 
 static uint64_t hash_of(const char *bytes, size_t size) {
     uint64_t hash = 0xCBF29CE484222325u;
@@ -97,8 +97,19 @@ struct names {
     size_t count, capacity;
 };
 
-/* Lines to rows. The names of all rows stand in two arrays, in order. */
-static int parse_rows(struct index *index, char *body, struct names *operators, struct names *kernels) {
+/* "KIND NAME": the kind, OFFER_LISTS when it is none; *name. */
+static enum offer_kind parse_kind(const char *line, const char **name) {
+    enum offer_kind kind = 0;
+    for (; kind < OFFER_LISTS; kind++) {
+        const size_t length = strlen(plugin_offer_words[kind]);
+        *name = line + length + 1;
+        if (strncmp(line, plugin_offer_words[kind], length) == 0 && line[length] == ' ') break;
+    }
+    return kind;
+}
+
+/* Lines to rows. The names of all rows stand in an array a kind, in order. */
+static int parse_rows(struct index *index, char *body, struct names names[OFFER_LISTS]) {
     for (char *line = body, *next; *line; line = next) {
         next = strchr(line, '\n');
         if (!next) return FLOW_ERROR_FORMAT;
@@ -113,15 +124,14 @@ static int parse_rows(struct index *index, char *body, struct names *operators, 
             index->count++;
             continue;
         }
-        const bool is_operator = strncmp(line, "operator ", 9) == 0;
-        if (!row || (!is_operator && strncmp(line, "kernels ", 8) != 0)) return FLOW_ERROR_FORMAT;
-        struct names *names = is_operator ? operators : kernels;
-        uint32_t *count = is_operator ? &row->offer.operator_count : &row->offer.kernel_count;
-        if (*count >= ROWS_MOST) return FLOW_ERROR_FORMAT;
-        if (memory_grow(index->from, (void **)&names->at, &names->capacity, names->count + 1, sizeof *names->at) < 0)
-            return FLOW_ERROR_MEMORY;
-        names->at[names->count++] = line + (is_operator ? 9 : 8);
-        ++*count;
+        const char *name;
+        const enum offer_kind kind = parse_kind(line, &name);
+        if (!row || kind == OFFER_LISTS) return FLOW_ERROR_FORMAT;
+        struct names *to = &names[kind];
+        if (row->offer.of[kind].count >= ROWS_MOST) return FLOW_ERROR_FORMAT;
+        if (memory_grow(index->from, (void **)&to->at, &to->capacity, to->count + 1, sizeof *to->at) < 0) return FLOW_ERROR_MEMORY;
+        to->at[to->count++] = name;
+        row->offer.of[kind].count++;
     }
     return FLOW_OK;
 }
@@ -133,20 +143,17 @@ int plugin_index_read(struct arena *arena, const char *path, struct index *index
     *index = (struct index){.from = arena->from};
     char *bytes = read_all(arena, path, &size, &status);
     if (!bytes || !whole(arena, bytes, size, &body)) return status;
-    struct names operators = {0}, kernels = {0};
-    status = parse_rows(index, body, &operators, &kernels);
-    if (status == FLOW_OK) {
-        const char **first = arena_copy(arena, operators.at, operators.count * sizeof *operators.at);
-        const char **second = arena_copy(arena, kernels.at, kernels.count * sizeof *kernels.at);
-        if (!first || !second) status = FLOW_ERROR_MEMORY;
+    struct names names[OFFER_LISTS] = {{0}};
+    status = parse_rows(index, body, names);
+    for (enum offer_kind kind = 0; kind < OFFER_LISTS; kind++) {
+        const char **first = status == FLOW_OK ? arena_copy(arena, names[kind].at, names[kind].count * sizeof *names[kind].at) : NULL;
+        if (status == FLOW_OK && !first) status = FLOW_ERROR_MEMORY;
         for (size_t i = 0; status == FLOW_OK && i < index->count; i++) {
-            struct offer *offer = &index->rows[i].offer;
-            offer->operators = first, offer->kernels = second;
-            first += offer->operator_count, second += offer->kernel_count;
+            struct offer_list *list = &index->rows[i].offer.of[kind];
+            list->at = first, first += list->count;
         }
+        memory_free(arena->from, names[kind].at, names[kind].capacity * sizeof *names[kind].at);
     }
-    memory_free(arena->from, operators.at, operators.capacity * sizeof *operators.at);
-    memory_free(arena->from, kernels.at, kernels.capacity * sizeof *kernels.at);
     if (status < 0) plugin_index_free(index);
     return status == FLOW_ERROR_MEMORY ? status : FLOW_OK;
 }
@@ -186,8 +193,9 @@ static void put_rows(struct text *text, const struct index *index) {
         struct stat about;
         if (stat(row->path, &about) < 0) continue;
         text_format(text, "file %lld %lld %s %s\n", (long long)row->size, (long long)row->modified, row->offer.plugin, row->path);
-        for (uint32_t j = 0; j < row->offer.operator_count; j++) text_format(text, "operator %s\n", row->offer.operators[j]);
-        for (uint32_t j = 0; j < row->offer.kernel_count; j++) text_format(text, "kernels %s\n", row->offer.kernels[j]);
+        for (enum offer_kind kind = 0; kind < OFFER_LISTS; kind++)
+            for (uint32_t j = 0; j < row->offer.of[kind].count; j++)
+                text_format(text, "%s %s\n", plugin_offer_words[kind], row->offer.of[kind].at[j]);
     }
     if (!text->failed) text_format(text, "end %016llx\n", (unsigned long long)hash_of(text->at, text->length));
 }

@@ -83,21 +83,30 @@ static int find_table(struct source *source, struct text *why) {
     return FLOW_ERROR_PLUGIN;
 }
 
-/* All tables, checked and copied. */
-static int read_tables(struct source *source, struct text *why) {
+int plugin_source_tables(struct source *source, struct text *why) {
     struct arena *arena = &source->arena;
-    int status = plugin_check_head(arena, source->plugin, &source->offer, why);
+    struct offer *offer = &source->offer;
+    int status = plugin_check_head(arena, source->plugin, offer, why);
     if (status == FLOW_OK) status = plugin_check_kernels(arena, source->plugin, &source->kernels, why);
     if (status < 0) return status;
-    struct offer *offer = &source->offer;
-    source->operators = arena_array(arena, offer->operator_count, sizeof *source->operators);
-    source->entries = arena_array(arena, offer->operator_count, sizeof *source->entries);
-    offer->kernels = arena_array(arena, source->kernels.count, sizeof *offer->kernels);
-    if (!source->operators || !source->entries || !offer->kernels) return FLOW_ERROR_MEMORY;
-    for (uint32_t i = 0; i < source->kernels.count; i++) offer->kernels[i] = source->kernels.at[i].op;
-    offer->kernel_count = source->kernels.count;
-    for (uint32_t i = 0; status == FLOW_OK && i < offer->operator_count; i++)
-        status = plugin_check_operator(arena, source->plugin, i, &source->operators[i], why);
+    for (enum offer_kind kind = 0; kind < OFFER_KINDS; kind++) {
+        source->tables[kind] = arena_array(arena, offer->of[kind].count, sizeof *source->tables[kind]);
+        source->entries[kind] = arena_array(arena, offer->of[kind].count, sizeof *source->entries[kind]);
+        if (!source->tables[kind] || !source->entries[kind]) return FLOW_ERROR_MEMORY;
+    }
+    struct offer_list *kernels = &offer->of[OFFER_KERNEL];
+    *kernels = (struct offer_list){arena_array(arena, source->kernels.count, sizeof *kernels->at), source->kernels.count};
+    if (!kernels->at) return FLOW_ERROR_MEMORY;
+    for (uint32_t i = 0; i < kernels->count; i++) kernels->at[i] = source->kernels.at[i].op;
+    return FLOW_OK;
+}
+
+/* All tables, checked and copied. */
+static int read_tables(struct source *source, struct text *why) {
+    int status = plugin_source_tables(source, why);
+    for (enum offer_kind kind = 0; kind < OFFER_KINDS; kind++)
+        for (uint32_t i = 0; status == FLOW_OK && i < source->offer.of[kind].count; i++)
+            status = plugin_check_item(&source->arena, source->plugin, kind, i, &source->tables[kind][i], why);
     return status;
 }
 
@@ -110,7 +119,8 @@ void plugin_source_close(struct source *source) {
 void plugin_source_reset(struct source *source) {
     plugin_source_close(source);
     source->offer = (struct offer){0};
-    source->plugin = NULL, source->operators = NULL, source->entries = NULL, source->failure = NULL;
+    source->plugin = NULL, source->failure = NULL;
+    memset(source->tables, 0, sizeof source->tables), memset(source->entries, 0, sizeof source->entries);
     source->kernels = (struct flow_kernels){0, 0, NULL};
     source->state = SOURCE_FAILED;
 }

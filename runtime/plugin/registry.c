@@ -29,15 +29,23 @@ struct registry {
     size_t installed;           /* folders from here on are searched last */
     const char *index;          /* NULL: none */
     bool trust, scanned, dirty; /* dirty: the index lacks something */
-    struct map found;           /* name -> entry */
-    const struct registry_entry **all;
-    size_t all_count;
+    struct {
+        struct map found; /* name -> entry */
+        const struct registry_entry **all;
+        size_t all_count;
+    } kinds[OFFER_KINDS];
 };
 
 struct match {
     struct source *source;
+    enum offer_kind kind;
     uint32_t index;
 };
+
+/* What was found may be another plugin's by now. */
+static void forget(struct registry *registry) {
+    for (enum offer_kind kind = 0; kind < OFFER_KINDS; kind++) map_init(&registry->kinds[kind].found, &registry->arena);
+}
 
 /* ---- Folders -------------------------------------------------------------------------------------------------- */
 
@@ -97,7 +105,7 @@ int registry_beside(struct registry *registry, const char *graph_path) {
     if (stat(path, &about) < 0 || !S_ISDIR(about.st_mode)) return FLOW_OK;
     pthread_mutex_lock(&registry->lock);
     int status = folder_add(registry, registry->installed, path, false);
-    if (!registry->scanned) map_init(&registry->found, &registry->arena);
+    if (!registry->scanned) forget(registry);
     pthread_mutex_unlock(&registry->lock);
     return status;
 }
@@ -127,18 +135,9 @@ static int builtin_add(struct registry *registry, flow_entry_function entry) {
     struct text why;
     text_init(&why, registry->from);
     source->plugin = entry();
-    int status = plugin_check_head(&source->arena, source->plugin, &source->offer, &why);
-    if (status == FLOW_OK) status = plugin_check_kernels(&source->arena, source->plugin, &source->kernels, &why);
-    if (status == FLOW_OK) {
-        struct offer *offer = &source->offer;
-        source->operators = arena_array(&source->arena, offer->operator_count, sizeof *source->operators);
-        source->entries = arena_array(&source->arena, offer->operator_count, sizeof *source->entries);
-        offer->kernels = arena_array(&source->arena, source->kernels.count, sizeof *offer->kernels);
-        if (!source->operators || !source->entries || !offer->kernels) status = FLOW_ERROR_MEMORY;
-        for (uint32_t i = 0; status == FLOW_OK && i < source->kernels.count; i++) offer->kernels[i] = source->kernels.at[i].op;
-        offer->kernel_count = source->kernels.count;
-        source->state = SOURCE_BUILTIN;
-    } else if (status == FLOW_ERROR_PLUGIN) {
+    int status = plugin_source_tables(source, &why);
+    if (status == FLOW_OK) source->state = SOURCE_BUILTIN;
+    else if (status == FLOW_ERROR_PLUGIN) {
         source->offer = (struct offer){0};
         source->failure = why.failed ? NULL : arena_text(&source->arena, why.at);
         status = source->failure ? FLOW_OK : FLOW_ERROR_MEMORY;
@@ -149,52 +148,56 @@ static int builtin_add(struct registry *registry, flow_entry_function entry) {
 
 /* Of all names, so that a difference is seen when the old ones are gone. */
 static uint64_t offer_hash(const struct offer *offer) {
-    uint64_t hash = offer->operator_count;
-    const char **lists[2] = {offer->operators, offer->kernels};
-    for (int k = 0; k < 2; k++)
-        for (uint32_t i = 0; i < (k ? offer->kernel_count : offer->operator_count); i++)
-            for (const char *c = lists[k][i];; c++) {
+    uint64_t hash = 0;
+    for (enum offer_kind kind = 0; kind < OFFER_LISTS; kind++) {
+        hash = (hash ^ offer->of[kind].count) * 0x100000001B3u;
+        for (uint32_t i = 0; i < offer->of[kind].count; i++)
+            for (const char *c = offer->of[kind].at[i];; c++) {
                 hash = (hash ^ (uint8_t)*c) * 0x100000001B3u;
                 if (!*c) break;
             }
+    }
     return hash;
 }
 
-static bool offers_equal(const struct offer *a, const struct offer *b) {
-    if (a->operator_count != b->operator_count || a->kernel_count != b->kernel_count || strcmp(a->plugin, b->plugin) != 0) return false;
-    for (uint32_t i = 0; i < a->operator_count; i++)
-        if (strcmp(a->operators[i], b->operators[i]) != 0) return false;
-    for (uint32_t i = 0; i < a->kernel_count; i++)
-        if (strcmp(a->kernels[i], b->kernels[i]) != 0) return false;
+static bool lists_equal(const struct offer_list *a, const struct offer_list *b) {
+    if (a->count != b->count) return false;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (strcmp(a->at[i], b->at[i]) != 0) return false;
     return true;
+}
+
+static bool offers_equal(const struct offer *a, const struct offer *b) {
+    bool equal = strcmp(a->plugin, b->plugin) == 0;
+    for (enum offer_kind kind = 0; equal && kind < OFFER_LISTS; kind++) equal = lists_equal(&a->of[kind], &b->of[kind]);
+    return equal;
 }
 
 /* Opens a file; what the registry knew of names may be wrong afterwards. */
 static int file_open(struct registry *registry, struct source *source) {
     const bool indexed = source->state == SOURCE_INDEXED;
     const uint64_t before = indexed ? offer_hash(&source->offer) : 0;
-    map_init(&registry->found, &registry->arena);
+    forget(registry);
     int status = plugin_source_open(source);
     if (!indexed || before != offer_hash(&source->offer)) registry->dirty = true;
     return status;
 }
 
-static int names_copy(struct arena *arena, const char **from, uint32_t count, const char ***out) {
-    const char **names = arena_array(arena, count, sizeof *names);
-    for (uint32_t i = 0; names && i < count; i++)
-        if (!(names[i] = arena_text(arena, from[i]))) return FLOW_ERROR_MEMORY;
-    *out = names;
+static int names_copy(struct arena *arena, const struct offer_list *from, struct offer_list *to) {
+    const char **names = arena_array(arena, from->count, sizeof *names);
+    for (uint32_t i = 0; names && i < from->count; i++)
+        if (!(names[i] = arena_text(arena, from->at[i]))) return FLOW_ERROR_MEMORY;
+    *to = (struct offer_list){names, from->count};
     return names ? FLOW_OK : FLOW_ERROR_MEMORY;
 }
 
 /* Takes the index's word for what a file offers. */
 static int file_believe(struct source *source, const struct offer *offer) {
     plugin_source_reset(source);
-    source->offer = *offer;
     source->offer.plugin = arena_text(&source->arena, offer->plugin);
-    int status = names_copy(&source->arena, offer->operators, offer->operator_count, &source->offer.operators);
-    if (status == FLOW_OK) status = names_copy(&source->arena, offer->kernels, offer->kernel_count, &source->offer.kernels);
-    if (!source->offer.plugin) status = FLOW_ERROR_MEMORY;
+    int status = source->offer.plugin ? FLOW_OK : FLOW_ERROR_MEMORY;
+    for (enum offer_kind kind = 0; status == FLOW_OK && kind < OFFER_LISTS; kind++)
+        status = names_copy(&source->arena, &offer->of[kind], &source->offer.of[kind]);
     if (status == FLOW_OK) source->state = SOURCE_INDEXED;
     else plugin_source_reset(source);
     return status;
@@ -276,35 +279,39 @@ static void index_update(struct registry *registry) {
 
 /* ---- Names ---------------------------------------------------------------------------------------------------- */
 
-/* Is `name` ("operator" or "plugin/operator") the operator `op` of `plugin`? */
+/* Is `name` ("operator" or "plugin/operator") the operator (or optimiser, or source) `op` of `plugin`? */
 static bool names(const char *name, const char *plugin, const char *op) {
     const char *slash = strchr(name, '/');
     if (!slash) return strcmp(name, op) == 0;
     return strlen(plugin) == (size_t)(slash - name) && memcmp(name, plugin, (size_t)(slash - name)) == 0 && strcmp(slash + 1, op) == 0;
 }
 
-/* Does a file, going by the index, have to do with the operator? */
-static bool concerns(const struct source *source, const char *name) {
-    const char *op = strchr(name, '/') ? strchr(name, '/') + 1 : name;
-    for (uint32_t i = 0; i < source->offer.operator_count; i++)
-        if (strcmp(source->offer.operators[i], op) == 0) return true;
-    for (uint32_t i = 0; i < source->offer.kernel_count; i++) {
-        const char *slash = strchr(source->offer.kernels[i], '/');
-        if (strcmp(slash ? slash + 1 : source->offer.kernels[i], op) == 0) return true;
-    }
+static const char *last_part(const char *name) {
+    const char *slash = strchr(name, '/');
+    return slash ? slash + 1 : name;
+}
+
+/* Does a file, going by the index, have to do with the name? */
+static bool concerns(const struct source *source, enum offer_kind kind, const char *name) {
+    const char *op = last_part(name);
+    const struct offer_list *list = &source->offer.of[kind], *kernels = &source->offer.of[OFFER_KERNEL];
+    for (uint32_t i = 0; i < list->count; i++)
+        if (strcmp(list->at[i], op) == 0) return true;
+    for (uint32_t i = 0; kind == OFFER_OPERATOR && i < kernels->count; i++)
+        if (strcmp(last_part(kernels->at[i]), op) == 0) return true;
     return false;
 }
 
 /* All that offer `name`, at most `most` of them kept; the number found, or negative. */
-static int resolve(struct registry *registry, const char *name, struct match *matches, int most) {
+static int resolve(struct registry *registry, enum offer_kind kind, const char *name, struct match *matches, int most) {
     int count = 0;
     for (size_t i = 0; i < registry->source_count; i++) {
         struct source *source = registry->sources[i];
-        if (source->state == SOURCE_INDEXED && concerns(source, name) && file_open(registry, source) < 0) return FLOW_ERROR_MEMORY;
+        if (source->state == SOURCE_INDEXED && concerns(source, kind, name) && file_open(registry, source) < 0) return FLOW_ERROR_MEMORY;
         if (source->state != SOURCE_OPEN && source->state != SOURCE_BUILTIN) continue;
-        for (uint32_t j = 0; j < source->offer.operator_count; j++) {
-            if (!names(name, source->offer.plugin, source->offer.operators[j])) continue;
-            if (count < most) matches[count] = (struct match){source, j};
+        for (uint32_t j = 0; j < source->offer.of[kind].count; j++) {
+            if (!names(name, source->offer.plugin, source->offer.of[kind].at[j])) continue;
+            if (count < most) matches[count] = (struct match){source, kind, j};
             count++;
         }
     }
@@ -313,7 +320,7 @@ static int resolve(struct registry *registry, const char *name, struct match *ma
 
 /* The operator's own kernels, then those of other plugins in order of search: their number; copied to `to` when given. */
 static uint32_t kernels_gather(const struct registry *registry, const struct match *match, struct flow_kernel *to) {
-    const struct flow_operator *op = match->source->operators[match->index];
+    const struct flow_operator *op = match->source->tables[OFFER_OPERATOR][match->index];
     uint32_t count = op->kernels.count;
     if (to && count) memcpy(to, op->kernels.at, count * sizeof *to);
     for (size_t i = 0; i < registry->source_count; i++) {
@@ -330,23 +337,27 @@ static uint32_t kernels_gather(const struct registry *registry, const struct mat
 
 static int entry_make(struct registry *registry, const struct match *match, const struct registry_entry **out, struct text *why) {
     struct source *source = match->source;
-    const struct flow_operator **op = &source->operators[match->index];
-    if (!*op) {
+    const void **item = &source->tables[match->kind][match->index];
+    const struct registry_entry **made = &source->entries[match->kind][match->index];
+    if (!*item) {
         text_format(why, "; plugin '%s' (built in): ", source->offer.plugin); /* only read on failure */
-        int status = plugin_check_operator(&source->arena, source->plugin, match->index, op, why);
+        int status = plugin_check_item(&source->arena, source->plugin, match->kind, match->index, item, why);
         if (status < 0) return status;
     }
-    const uint32_t count = kernels_gather(registry, match, NULL);
-    const struct registry_entry *before = source->entries[match->index];
-    if (!before || before->kernel_count != count) {
+    const bool is_operator = match->kind == OFFER_OPERATOR;
+    const uint32_t count = is_operator ? kernels_gather(registry, match, NULL) : 0;
+    if (!*made || (*made)->kernel_count != count) {
         struct registry_entry *entry = arena_new(&registry->arena, sizeof *entry);
         struct flow_kernel *kernels = entry ? arena_array(&registry->arena, count, sizeof *kernels) : NULL;
         if (!kernels) return FLOW_ERROR_MEMORY;
-        kernels_gather(registry, match, kernels);
-        *entry = (struct registry_entry){*op, source->offer.plugin, source->path, kernels, count};
-        source->entries[match->index] = entry;
+        if (is_operator) kernels_gather(registry, match, kernels);
+        *entry = (struct registry_entry){.plugin = source->offer.plugin, .file = source->path, .kernels = kernels, .kernel_count = count};
+        if (is_operator) entry->op = *item;
+        else if (match->kind == OFFER_OPTIMIZER) entry->optimizer = *item;
+        else entry->source = *item;
+        *made = entry;
     }
-    *out = source->entries[match->index];
+    *out = *made;
     return FLOW_OK;
 }
 
@@ -364,7 +375,7 @@ static void tell_failures(const struct registry *registry, struct text *why, con
 }
 
 static void tell_ambiguous(const struct match *matches, const char *name, struct text *why) {
-    const char *op = matches[0].source->offer.operators[matches[0].index];
+    const char *op = matches[0].source->offer.of[matches[0].kind].at[matches[0].index];
     const char *plugin[2];
     for (int i = 0; i < 2; i++) {
         const struct source *source = matches[i].source;
@@ -376,16 +387,16 @@ static void tell_ambiguous(const struct match *matches, const char *name, struct
     else if (!strchr(name, '/')) text_format(why, ": write '%s/%s' or '%s/%s'", plugin[0], op, plugin[1], op);
 }
 
-static void tell_missing(const struct registry *registry, const char *name, struct text *why) {
+static void tell_missing(const struct registry *registry, enum offer_kind kind, const char *name, struct text *why) {
     const char *slash = strchr(name, '/');
     struct nearest nearest;
     nearest_init(&nearest, slash ? slash + 1 : name);
     const char *owner = NULL; /* plugin of the nearest name */
     for (size_t i = 0; i < registry->source_count; i++) {
         const struct source *source = registry->sources[i];
-        for (uint32_t j = 0; j < source->offer.operator_count; j++) {
+        for (uint32_t j = 0; j < source->offer.of[kind].count; j++) {
             const char *before = nearest.best;
-            nearest_offer(&nearest, source->offer.operators[j]);
+            nearest_offer(&nearest, source->offer.of[kind].at[j]);
             if (nearest.best != before) owner = source->offer.plugin;
         }
     }
@@ -397,35 +408,35 @@ static void tell_missing(const struct registry *registry, const char *name, stru
 
 /* ---- The registry ---------------------------------------------------------------------------------------------- */
 
-static int find(struct registry *registry, const char *name, const struct registry_entry **out, struct text *why) {
+static int find(struct registry *registry, enum offer_kind kind, const char *name, const struct registry_entry **out, struct text *why) {
     struct match matches[2];
     int64_t known;
-    if (registry->scanned && map_get(&registry->found, name, &known)) {
+    if (registry->scanned && map_get(&registry->kinds[kind].found, name, &known)) {
         *out = (const struct registry_entry *)(intptr_t)known;
         return FLOW_OK;
     }
     int count = registry->scanned ? 0 : scan(registry, false);
-    if (count == FLOW_OK) count = resolve(registry, name, matches, 2);
+    if (count == FLOW_OK) count = resolve(registry, kind, name, matches, 2);
     if (count == 0) { /* in vain: look again, and into everything */
         int status = scan(registry, true);
-        count = status < 0 ? status : resolve(registry, name, matches, 2);
+        count = status < 0 ? status : resolve(registry, kind, name, matches, 2);
     }
     if (count < 0) return FLOW_ERROR_MEMORY;
-    if (count == 0) tell_missing(registry, name, why);
+    if (count == 0) tell_missing(registry, kind, name, why);
     if (count > 1) tell_ambiguous(matches, name, why);
     if (count != 1) return FLOW_ERROR_PLUGIN;
     int status = entry_make(registry, &matches[0], out, why);
     const char *key = status == FLOW_OK ? arena_text(&registry->arena, name) : NULL;
-    if (status == FLOW_OK && (!key || map_set(&registry->found, key, (int64_t)(intptr_t)*out) < 0)) status = FLOW_ERROR_MEMORY;
+    if (status == FLOW_OK && (!key || map_set(&registry->kinds[kind].found, key, (int64_t)(intptr_t)*out) < 0)) status = FLOW_ERROR_MEMORY;
     return status;
 }
 
-const struct registry_entry *registry_find(struct registry *registry, const char *name, struct text *why) {
+static const struct registry_entry *find_locked(struct registry *registry, enum offer_kind kind, const char *name, struct text *why) {
     const struct registry_entry *entry = NULL;
     struct text words;
     text_init(&words, registry->from);
     pthread_mutex_lock(&registry->lock);
-    int status = find(registry, name, &entry, &words);
+    int status = find(registry, kind, name, &entry, &words);
     if (registry->dirty) index_update(registry);
     pthread_mutex_unlock(&registry->lock);
     if (status < 0 && why) text_put(why, status == FLOW_ERROR_MEMORY || words.failed || !words.at ? "" : words.at);
@@ -434,23 +445,39 @@ const struct registry_entry *registry_find(struct registry *registry, const char
     return status < 0 ? NULL : entry;
 }
 
+const struct registry_entry *registry_find(struct registry *registry, const char *name, struct text *why) {
+    return find_locked(registry, OFFER_OPERATOR, name, why);
+}
+
+const struct registry_entry *registry_optimizer(struct registry *registry, const char *name, struct text *why) {
+    return find_locked(registry, OFFER_OPTIMIZER, name, why);
+}
+
+const struct registry_entry *registry_source(struct registry *registry, const char *name, struct text *why) {
+    return find_locked(registry, OFFER_SOURCE, name, why);
+}
+
+static const char *entry_name(const struct registry_entry *entry) {
+    return entry->op ? entry->op->name : entry->optimizer ? entry->optimizer->name : entry->source->name;
+}
+
 static int compare_entries(const void *a, const void *b) {
     const struct registry_entry *x = *(const struct registry_entry *const *)a, *y = *(const struct registry_entry *const *)b;
-    int order = strcmp(x->op->name, y->op->name);
+    int order = strcmp(entry_name(x), entry_name(y));
     if (order == 0) order = strcmp(x->plugin, y->plugin);
     return order ? order : strcmp(x->file ? x->file : "", y->file ? y->file : "");
 }
 
-static int all(struct registry *registry, struct text *failures) {
+static int all(struct registry *registry, enum offer_kind kind, struct text *failures) {
     int status = scan(registry, true);
     size_t room = 0, count = 0;
-    for (size_t i = 0; i < registry->source_count; i++) room += registry->sources[i]->offer.operator_count;
+    for (size_t i = 0; i < registry->source_count; i++) room += registry->sources[i]->offer.of[kind].count;
     const struct registry_entry **entries = memory_array(registry->from, room, sizeof *entries);
     if (!entries) return FLOW_ERROR_MEMORY;
     for (size_t i = 0; status == FLOW_OK && i < registry->source_count; i++) {
         struct source *source = registry->sources[i];
-        for (uint32_t j = 0; status == FLOW_OK && j < source->offer.operator_count; j++) {
-            const struct match match = {source, j};
+        for (uint32_t j = 0; status == FLOW_OK && j < source->offer.of[kind].count; j++) {
+            const struct match match = {source, kind, j};
             struct text why;
             text_init(&why, registry->from);
             status = entry_make(registry, &match, &entries[count], &why);
@@ -465,24 +492,38 @@ static int all(struct registry *registry, struct text *failures) {
     if (status == FLOW_OK && failures) tell_failures(registry, failures, "", "\n");
     if (count) qsort(entries, count, sizeof *entries, compare_entries);
     /* The same list as before needs no new memory. */
-    if (status == FLOW_OK &&
-        (!registry->all || registry->all_count != count || memcmp(registry->all, entries, count * sizeof *entries) != 0)) {
-        registry->all = arena_copy(&registry->arena, entries, count * sizeof *entries);
-        registry->all_count = count;
-        if (!registry->all) status = FLOW_ERROR_MEMORY;
+    const struct registry_entry ***known = &registry->kinds[kind].all;
+    size_t *known_count = &registry->kinds[kind].all_count;
+    if (status == FLOW_OK && (!*known || *known_count != count || memcmp(*known, entries, count * sizeof *entries) != 0)) {
+        *known = arena_copy(&registry->arena, entries, count * sizeof *entries);
+        *known_count = count;
+        if (!*known) status = FLOW_ERROR_MEMORY;
     }
     memory_free(registry->from, entries, room * sizeof *entries);
     return status;
 }
 
-int registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures) {
+static int all_locked(struct registry *registry, enum offer_kind kind, const struct registry_entry ***out, size_t *count,
+                      struct text *failures) {
     pthread_mutex_lock(&registry->lock);
-    int status = all(registry, failures);
+    int status = all(registry, kind, failures);
     if (registry->dirty) index_update(registry);
-    *out = status < 0 ? NULL : registry->all;
-    *count = status < 0 ? 0 : registry->all_count;
+    *out = status < 0 ? NULL : registry->kinds[kind].all;
+    *count = status < 0 ? 0 : registry->kinds[kind].all_count;
     pthread_mutex_unlock(&registry->lock);
     return status;
+}
+
+int registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures) {
+    return all_locked(registry, OFFER_OPERATOR, out, count, failures);
+}
+
+int registry_optimizers(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures) {
+    return all_locked(registry, OFFER_OPTIMIZER, out, count, failures);
+}
+
+int registry_sources(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures) {
+    return all_locked(registry, OFFER_SOURCE, out, count, failures);
 }
 
 static const struct flow_kernel *best_kernel(const struct registry_entry *entry, int32_t device, uint32_t type, int32_t isa,
@@ -514,7 +555,7 @@ int registry_new(const struct allocator *from, const struct registry_options *op
     if (!registry) return FLOW_ERROR_MEMORY;
     registry->from = from;
     arena_init(&registry->arena, from), arena_init(&registry->scan, from);
-    map_init(&registry->found, &registry->arena);
+    forget(registry);
     if (pthread_mutex_init(&registry->lock, NULL) != 0) {
         memory_free(from, registry, sizeof *registry);
         return FLOW_ERROR_MEMORY;

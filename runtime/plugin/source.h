@@ -20,12 +20,24 @@ struct file_key {
     uint64_t device, inode;
 };
 
-/* What a plugin offers, by name. */
+/* What a plugin offers, by name, each kind a name space of its own; and the operators of others that it brings kernels for, which may
+ * repeat. XX(NAME, the kind in an index and in messages, the table) */
+#define OFFER_MAP(XX)                        \
+    XX(OPERATOR, "operator", "operators")    \
+    XX(OPTIMIZER, "optimizer", "optimizers") \
+    XX(SOURCE, "source", "sources")          \
+    XX(KERNEL, "kernels", "kernels")
+#define OFFER_ENTRY(name, word, table) OFFER_##name,
+enum offer_kind { OFFER_MAP(OFFER_ENTRY) OFFER_LISTS, OFFER_KINDS = OFFER_KERNEL };
+#undef OFFER_ENTRY
+extern const char *const plugin_offer_words[OFFER_LISTS];
+
 struct offer {
     const char *plugin;
-    const char **operators;
-    const char **kernels; /* operators of others that it brings kernels for; may repeat */
-    uint32_t operator_count, kernel_count;
+    struct offer_list {
+        const char **at;
+        uint32_t count;
+    } of[OFFER_LISTS];
 };
 
 enum source_state { SOURCE_BUILTIN, SOURCE_INDEXED, SOURCE_OPEN, SOURCE_FAILED };
@@ -37,10 +49,10 @@ struct source {
     struct file_key key;
     struct offer offer;
     void *handle;
-    const struct flow_plugin *plugin;       /* BUILTIN, OPEN; the file's own */
-    const struct flow_operator **operators; /* by offer.operators; OPEN: all; BUILTIN: filled in when first asked for */
-    const struct registry_entry **entries;  /* the same order; filled in when first asked for */
-    struct flow_kernels kernels;            /* for others' operators; rows of this host's size */
+    const struct flow_plugin *plugin;                   /* BUILTIN, OPEN; the file's own */
+    const void **tables[OFFER_KINDS];                   /* by offer.of; OPEN: all; BUILTIN: filled in when first asked for */
+    const struct registry_entry **entries[OFFER_KINDS]; /* the same order; filled in when first asked for */
+    struct flow_kernels kernels;                        /* for others' operators; rows of this host's size */
     const char *failure;
     bool seen; /* in the latest listing of the folders */
 };
@@ -49,13 +61,17 @@ struct source {
 
 /* Checks the head of a plugin's table and lists what it offers. FLOW_ERROR_PLUGIN with the reason in `why`, or FLOW_ERROR_MEMORY. */
 int must_use plugin_check_head(struct arena *arena, const struct flow_plugin *plugin, struct offer *offer, struct text *why);
-/* Checks operator `index` and copies its tables into rows of this host's size. */
-int must_use plugin_check_operator(struct arena *arena, const struct flow_plugin *plugin, uint32_t index, const struct flow_operator **out,
-                                   struct text *why);
+/* Checks one operator, optimiser or source and copies its tables into rows of this host's size: a struct flow_operator, flow_optimizer or
+ * flow_source. */
+int must_use plugin_check_item(struct arena *arena, const struct flow_plugin *plugin, enum offer_kind kind, uint32_t index,
+                               const void **out, struct text *why);
 /* The same for the kernels that a plugin brings for others' operators. */
 int must_use plugin_check_kernels(struct arena *arena, const struct flow_plugin *plugin, struct flow_kernels *out, struct text *why);
 
 /* ---- library.c: opening a file ---- */
+
+/* Offer and kernels of `source->plugin`, and room for the tables of what it offers. */
+int must_use plugin_source_tables(struct source *source, struct text *why);
 
 /* INDEXED or FAILED to OPEN or, with `failure` set, FAILED. Negative only when memory ran out; the source is then FAILED without words. */
 int must_use plugin_source_open(struct source *source);

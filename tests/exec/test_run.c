@@ -265,7 +265,7 @@ Test(exec, a_kernel_that_fails_is_named) {
     int32_t y = hand_node(&h, HAND_SCALE, a, -1, hand_type(2, 2));
     hand_output(&h, y);
     struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, failing_kernel, NULL};
-    struct registry_entry entry = {&hand_operators[HAND_SCALE], "test", NULL, &kernel, 1};
+    struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     h.nodes[1].entry = &entry;
     cr_assert_eq(bench_open(&b, &memory_default, &h, 1, 1), 0);
     uint32_t data[4] = {0};
@@ -284,7 +284,7 @@ Test(exec, a_failure_ends_all_streams) {
     static struct hand h;
     static struct hand_result r;
     struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, failing_kernel, NULL};
-    struct registry_entry entry = {&hand_operators[HAND_SCALE], "test", NULL, &kernel, 1};
+    struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     int failed = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct bench b;
@@ -344,7 +344,7 @@ Test(exec, a_kernel_that_writes_beyond_its_output_is_found) {
     int32_t x = hand_input(&h, 2, 2), a = hand_node(&h, HAND_SCALE, x, -1, hand_type(2, 2));
     hand_output(&h, hand_node(&h, HAND_NEGATE, a, -1, hand_type(2, 2)));
     struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, writes_beyond, NULL};
-    struct registry_entry entry = {&hand_operators[HAND_SCALE], "test", NULL, &kernel, 1};
+    struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     h.nodes[0].entry = &entry;
     cr_assert_eq(bench_open(&b, &memory_default, &h, 1, 1), 0);
     uint32_t data[4] = {0};

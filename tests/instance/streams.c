@@ -55,7 +55,7 @@ static const struct flow_port port_btd[] = {{"x", "", "B T D", FLOW_TYPES_NUMBER
                                                           .outputs = FLOW_TABLE(port_y),        \
                                                           .states = table,                      \
                                                           .infer = ask};                        \
-    static const struct registry_entry title = {&title##_operator, "test", NULL, NULL, 0};
+    static const struct registry_entry title = {.op = &title##_operator, .plugin = "test"};
 OPERATOR(late, port_x, FLOW_TABLE(state_open), late_infer)
 OPERATOR(eager, port_btd, FLOW_TABLE(state_fixed), eager_infer)
 OPERATOR(forgetful, port_x, FLOW_TABLE_EMPTY, forgetful_infer)

@@ -111,6 +111,38 @@ Test(registry, names_the_nearest) {
     cr_expect_not(said("did you mean"));
 }
 
+Test(registry, optimizers_and_sources_have_names_of_their_own) {
+    have("good many_1");
+    open_registry();
+    for (int again = 0; again < 2; again++) { /* from the file; then from the index */
+        text_free(&why);
+        const struct registry_entry *entry = registry_optimizer(registry, "good_one", &why);
+        cr_assert(entry, "%s", why.at);
+        cr_expect(entry->optimizer && !entry->op && !entry->source);
+        cr_expect_str_eq(entry->optimizer->name, "good_one");
+        cr_expect_str_eq(entry->optimizer->equation, "");
+        cr_expect_eq(registry_optimizer(registry, "good/good_one", &why), entry);
+        const struct registry_entry *source = registry_source(registry, "good_rows", &why);
+        cr_assert(source && source->source);
+        cr_expect_str_eq(source->file, in_folder("good.so"));
+        cr_expect(find("good_one") && find("good_one")->op);
+        cr_expect_not(find("good_rows"));
+        cr_expect_not(registry_source(registry, "good_row", &why));
+        cr_expect(said("(did you mean 'good_rows'?)"), "%s", why.at);
+        if (!again) open_registry();
+        if (!again) cr_expect_not(loaded("good.so"));
+    }
+    const struct registry_entry **all;
+    size_t count;
+    cr_assert_eq(registry_sources(registry, &all, &count, NULL), 0);
+    cr_assert_eq(count, 1);
+    cr_expect_str_eq(all[0]->source->name, "good_rows");
+    cr_assert_eq(registry_optimizers(registry, &all, &count, NULL), 0);
+    bool there = false;
+    for (size_t i = 0; i < count; i++) there |= strcmp(all[i]->optimizer->name, "good_one") == 0;
+    cr_expect(there);
+}
+
 Test(registry, opens_only_what_is_needed) {
     have("good many_1 many_2 many_3 many_4 many_5 many_6 many_7 many_8 many_9");
     open_registry();

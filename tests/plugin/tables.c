@@ -21,10 +21,18 @@ struct sample {
     struct flow_kernel kernels[1], more[1];
     struct flow_operator op, second;
     const struct flow_operator *operators[2];
+    struct flow_optimizer optimizer;
+    const struct flow_optimizer *optimizers[1];
+    struct flow_port rows[1];
+    struct flow_source source;
+    const struct flow_source *sources[1];
     struct flow_plugin plugin;
 };
 
 static int forward(const struct flow_call *call) { return call ? 0 : -1; }
+static int step(const struct flow_update *update) { return update ? 0 : -1; }
+static int open(struct flow_source_open *open) { return open ? 0 : -1; }
+static int fill(const struct flow_source_fill *fill) { return fill ? 0 : -1; }
 
 static void sample_init(struct sample *s) {
     *s = (struct sample){
@@ -50,12 +58,29 @@ static void sample_init(struct sample *s) {
     s->op.infer = NULL;
     s->second = (struct flow_operator){.size = sizeof s->second, .name = "second"};
     s->operators[0] = &s->op, s->operators[1] = &s->second;
+    s->optimizer = (struct flow_optimizer){.size = sizeof s->optimizer,
+                                           .name = "descent",
+                                           .states = FLOW_TABLE(s->states),
+                                           .attrs = FLOW_TABLE(s->attrs),
+                                           .attrs_size = sizeof(struct attrs),
+                                           .step = step};
+    s->rows[0] = (struct flow_port){"x", "", "T", FLOW_TYPE(I64), 0};
+    s->source = (struct flow_source){.size = sizeof s->source,
+                                     .name = "rows",
+                                     .outputs = FLOW_TABLE(s->rows),
+                                     .attrs = FLOW_TABLE(s->attrs),
+                                     .attrs_size = sizeof(struct attrs),
+                                     .open = open,
+                                     .fill = fill};
+    s->optimizers[0] = &s->optimizer, s->sources[0] = &s->source;
     s->plugin = (struct flow_plugin){.size = sizeof s->plugin,
                                      .abi = FLOW_ABI,
                                      .api = FLOW_API,
                                      .name = "sample",
                                      .operators = FLOW_TABLE(s->operators),
-                                     .kernels = FLOW_TABLE(s->more)};
+                                     .kernels = FLOW_TABLE(s->more),
+                                     .optimizers = FLOW_TABLE(s->optimizers),
+                                     .sources = FLOW_TABLE(s->sources)};
 }
 
 static struct arena arena;
@@ -64,11 +89,13 @@ static struct text why;
 static int check_all(const struct sample *s) {
     struct offer offer;
     struct flow_kernels kernels;
-    const struct flow_operator *op;
+    const void *item;
     text_free(&why);
     int status = plugin_check_head(&arena, &s->plugin, &offer, &why);
     if (status == 0) status = plugin_check_kernels(&arena, &s->plugin, &kernels, &why);
-    for (uint32_t i = 0; status == 0 && i < offer.operator_count; i++) status = plugin_check_operator(&arena, &s->plugin, i, &op, &why);
+    for (enum offer_kind kind = 0; kind < OFFER_KINDS; kind++)
+        for (uint32_t i = 0; status == 0 && i < offer.of[kind].count; i++)
+            status = plugin_check_item(&arena, &s->plugin, kind, i, &item, &why);
     return status;
 }
 
@@ -173,4 +200,37 @@ Test(tables, kernels) {
     LIE(s.more[0].op = NULL, "kernel 0 does not say which operator it is for");
     LIE(s.more[0].op = "a/b/c", "kernel 0 is for operator 'a/b/c': not a name");
     LIE(s.plugin.kernels.count = 1u << 31, "claims 2147483648 rows");
+}
+
+Test(tables, optimizers_and_sources) {
+    LIE(s.plugin.optimizers.count = 5000, "table 'optimizers' claims 5000 rows");
+    LIE(s.plugin.sources.at = NULL, "table 'sources' claims 1 rows but has no address");
+    LIE(s.plugin.sources.size = 4, "rows of 4 bytes");
+    LIE(s.optimizers[0] = NULL, "optimizer 0 is NULL");
+    LIE(s.sources[0] = NULL, "source 0 is NULL");
+    LIE(s.optimizer.name = NULL, "optimizer 0 has no name");
+    LIE(s.source.name = "a b", "source 0 is called 'a b'");
+    LIE(s.optimizer.size = 100, "optimizer 'descent': its struct has 100 bytes");
+    LIE(s.source.size = 5000, "source 'rows': its struct has 5000 bytes");
+    LIE(s.optimizer.attrs_size = 2000000000, "optimizer 'descent': attributes of 2000000000 bytes");
+    LIE(s.optimizer.attrs_size = 8, "attribute 'slope' (real, 8 bytes) lies at offset 8: the struct has 8 bytes");
+    LIE(s.source.attrs_size = 0, "source 'rows': attribute 'count'");
+    LIE(s.optimizer.states.size = 16, "optimizer 'descent': table 'states' has rows of 16 bytes");
+    LIE(s.optimizer.step = NULL, "optimizer 'descent': it has no function step");
+    LIE(s.source.open = NULL, "source 'rows': it has no function open");
+    LIE(s.source.fill = NULL, "source 'rows': it has no function fill");
+    LIE(s.rows[0].name = NULL, "source 'rows': output 0 has no name");
+    LIE(s.source.outputs.count = 1u << 31, "claims 2147483648 rows");
+}
+
+/* A plugin from before there were optimisers: what lies behind its struct is not read. */
+Test(tables, plugins_that_are_older) {
+    struct sample s;
+    sample_init(&s);
+    s.plugin.size = offsetof(struct flow_plugin, optimizers);
+    s.optimizers[0] = NULL, s.plugin.sources.at = NULL;
+    cr_expect_eq(check_all(&s), 0, "%s", why.at);
+    s.plugin.size = offsetof(struct flow_plugin, sources);
+    s.optimizers[0] = &s.optimizer;
+    cr_expect_eq(check_all(&s), 0, "%s", why.at);
 }

@@ -77,6 +77,25 @@ FLOW_EXPORT int flow_runtime_operator(flow_runtime *runtime, const char *name, f
 FLOW_EXPORT int flow_runtime_operators(flow_runtime *runtime, flow_errors **errors, struct flow_operator_info **out, size_t *count,
                                        char **failures);
 FLOW_EXPORT void flow_runtime_operators_free(flow_runtime *runtime, struct flow_operator_info *list, size_t count);
+/* The same for optimisers (`train: update`) and sources (`data`), which have names of their own. */
+struct flow_optimizer_info {
+    const struct flow_optimizer *optimizer;
+    const char *plugin;
+    const char *file; /* NULL: built in */
+};
+FLOW_EXPORT int flow_runtime_optimizer(flow_runtime *runtime, const char *name, flow_errors **errors, struct flow_optimizer_info *out);
+FLOW_EXPORT int flow_runtime_optimizers(flow_runtime *runtime, flow_errors **errors, struct flow_optimizer_info **out, size_t *count,
+                                        char **failures);
+FLOW_EXPORT void flow_runtime_optimizers_free(flow_runtime *runtime, struct flow_optimizer_info *list, size_t count);
+struct flow_source_info {
+    const struct flow_source *source;
+    const char *plugin;
+    const char *file; /* NULL: built in */
+};
+FLOW_EXPORT int flow_runtime_source(flow_runtime *runtime, const char *name, flow_errors **errors, struct flow_source_info *out);
+FLOW_EXPORT int flow_runtime_sources(flow_runtime *runtime, flow_errors **errors, struct flow_source_info **out, size_t *count,
+                                     char **failures);
+FLOW_EXPORT void flow_runtime_sources_free(flow_runtime *runtime, struct flow_source_info *list, size_t count);
 /* A JSON Schema of graph files, from the operators there are. */
 FLOW_EXPORT int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text);
 

@@ -61,6 +61,8 @@ struct plugin_row {
 #ifdef NEWER
     struct flow_kernels kernels;
     const void *(*extension)(const char *id);
+    struct flow_optimizers optimizers;
+    struct flow_sources sources;
 #endif
     EXTRA
 };

@@ -54,11 +54,23 @@ static const struct flow_operator one = {
 static const struct flow_operator two = {.size = sizeof two, .name = "good_two"};
 
 static const struct flow_operator *const operators[] = {&one, &two};
+
+/* Names are names of one kind: an optimiser may be called as an operator is. */
+static int step(const struct flow_update *update) { return update ? 0 : -1; }
+static const struct flow_optimizer optimizer = {.size = sizeof optimizer, .name = "good_one", .step = step};
+static const struct flow_optimizer *const optimizers[] = {&optimizer};
+
+static int open(struct flow_source_open *open) { return open ? 0 : -1; }
+static int fill(const struct flow_source_fill *fill) { return fill ? 0 : -1; }
+static const struct flow_source source = {.size = sizeof source, .name = "good_rows", .open = open, .fill = fill};
+static const struct flow_source *const sources[] = {&source};
 static const struct flow_plugin plugin = {.size = sizeof plugin,
                                           .abi = FLOW_ABI,
                                           .api = FLOW_API,
                                           .name = "good",
                                           .version = "1",
                                           .licence = "Apache-2.0",
-                                          .operators = FLOW_TABLE(operators)};
+                                          .operators = FLOW_TABLE(operators),
+                                          .optimizers = FLOW_TABLE(optimizers),
+                                          .sources = FLOW_TABLE(sources)};
 const struct flow_plugin *FLOW_ENTRY(void) { return &plugin; }
