@@ -509,6 +509,8 @@ struct flow_optimizer {
     /* Bytes of workspace for a group (data of the tensors are NULL). NULL: none. [plan] */
     int64_t (*workspace)(const struct flow_update *update);
     int (*step)(const struct flow_update *update); /* [run] */
+    /* Which states there are with these attributes: bit s is state s, the others have rank -1 (momentum 0 needs no memory). NULL: all. [plan] */
+    uint64_t (*uses)(const void *attrs);
 };
 
 struct flow_optimizers {
