@@ -204,6 +204,8 @@ Test(gemm, spread_shapes) {
         {.m = 170, .n = 180, .k = 190, .b = B_PACKED, .bias = true, .activation = FLOW_ACTIVATION_GELU},
         {.m = 16, .n = 700, .k = 400, .b = B_PACKED, .beta = 1},
         {.m = 30, .n = 600, .k = 300, .b = B_COLUMNS, .a_columns = true},
+        {.m = 130, .n = 170, .k = 1100, .b = B_ROWS, .a_columns = true, .beta = 1}, /* a weight's gradient */
+        {.m = 700, .n = 40, .k = 530, .b = B_ROWS, .a_columns = true},
         {.m = 40, .n = 50, .k = 60, .batch = 40, .b = B_ROWS, .activation = FLOW_ACTIVATION_SILU},
         {.m = 1, .n = 2100, .k = 900, .b = B_PACKED},
         {.m = 2, .n = 2100, .k = 900, .b = B_ROWS},

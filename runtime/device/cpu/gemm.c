@@ -106,6 +106,17 @@ static double cost(const struct task *task, double rows, double columns) {
     return arithmetic > reading ? arithmetic : reading;
 }
 
+/* A's columns contiguous: the product of two tall matrices, as a weight's gradient is. Each tile copies what it reads of both, so there
+ * are no more than two a thread, and these are nearly square. */
+static void cut_columns(struct task *task) {
+    const struct flow_gemm *g = task->g;
+    const int64_t panel = task->kernels->panel, wanted = 2 * (int64_t)task->cpu->pool.threads;
+    task->columns = least((g->n + panel - 1) / panel * panel, 128);
+    const int64_t across = (g->n - 1) / task->columns + 1, tiles = across * most(g->batch, 1);
+    const int64_t down = most((wanted + tiles - 1) / tiles, (g->m + 511) / 512);
+    task->rows = most((g->m + down - 1) / down, least(g->m, 2 * task->kernels->rows));
+}
+
 /* Tiles of at least PIECE, about 32 in all if they can be larger, whole panels wide, and not so low that packing B for each costs much. */
 static void cut(struct task *task, double total) {
     const struct flow_gemm *g = task->g;
@@ -113,6 +124,10 @@ static void cut(struct task *task, double total) {
     const double piece = total / 32 > PIECE ? total / 32 : PIECE;
     task->rows = g->m, task->columns = g->n;
     if (cost(task, (double)g->m, (double)g->n) <= piece) return;
+    if (task->path == PATH_TILE && g->a_row == 1 && g->a_col != 1) {
+        cut_columns(task);
+        return;
+    }
     if (task->path == PATH_TILE) {
         const int64_t parts = (g->m + 511) / 512;
         task->rows = least(((g->m + parts - 1) / parts + unit - 1) / unit * unit, g->m);

@@ -4,14 +4,20 @@ enum {
     DEPTH = 2048 / (int)sizeof(T),
     BLOCK_COLUMNS = 2048 / (int)sizeof(T),
     CHUNK = CHUNKS * ROWS,
-    LOW = 2 * ROWS, /* no more rows than this: one chunk, and B is used too little to be copied */
-    A_ROWS = CHUNK > LOW ? CHUNK : LOW,
-    A_STRIDE = DEPTH + LINE
+    B_BLOCK = 131072 / (int)sizeof(T),  /* of B where k takes several blocks: the next one comes to L2 meanwhile */
+    LOW = 2 * ROWS,                     /* no more rows than this: one chunk, and B is used too little to be copied */
+    A_GROUPS = CHUNKS > 4 ? CHUNKS : 4, /* of ROWS rows, that are copied at a time */
+    A_ROWS = A_GROUPS * ROWS,
+    A_WIDTH = (ROWS + LANES - 1) / LANES * LANES,
+    A_STRIDE = DEPTH + LINE,
+    A_COPY = A_GROUPS * A_WIDTH * DEPTH > A_ROWS *A_STRIDE ? A_GROUPS *A_WIDTH *DEPTH : A_ROWS *A_STRIDE
 };
+_Static_assert(A_ROWS >= CHUNK && A_ROWS >= LOW, "a chunk fits the copy");
 _Static_assert(BLOCK_COLUMNS % PANEL == 0, "blocks hold whole panels");
-_Static_assert((A_ROWS * A_STRIDE + BLOCK_COLUMNS * DEPTH) * (int)sizeof(T) <= CPU_SCRATCH, "both copies fit the scratch buffer");
+_Static_assert((A_COPY + BLOCK_COLUMNS * DEPTH) * (int)sizeof(T) <= CPU_SCRATCH, "both copies fit the scratch buffer");
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t panel_width(int64_t columns) { return columns > LANES ? PANEL : LANES; }
 
 /* LANES x LANES in registers, by exchanging blocks of half the size again and again. */
@@ -54,10 +60,24 @@ static void transpose(T *to, int64_t to_row, const T *from, int64_t from_row, in
 static void pack_a(T *to, const T *a, int64_t a_row, int64_t a_col, int64_t rows, int64_t k) {
     if (a_col == 1)
         for (int64_t i = 0; i < rows; i++) memcpy(to + i * A_STRIDE, a + i * a_row, (size_t)k * sizeof(T));
-    else if (a_row == 1) transpose(to, A_STRIDE, a, a_col, k, rows);
     else
         for (int64_t i = 0; i < rows; i++)
             for (int64_t t = 0; t < k; t++) to[i * A_STRIDE + t] = a[i * a_row + t * a_col];
+}
+
+/* A's columns, where they are contiguous, by groups of rows, each [k, A_WIDTH] as one run of the micro-kernel reads it: nothing is
+ * transposed. Few rows of k at a time: what lies 2 KiB or 4 KiB apart shares a set of the cache. */
+static void pack_groups(T *to, const T *a, int64_t a_col, const int64_t *count, int64_t groups, int64_t k) {
+    for (int64_t from = 0; from < k; from += 8) {
+        const int64_t rows = least(k - from, 8);
+        const T *column = a + from * a_col;
+        T *group = to + from * A_WIDTH;
+        for (int64_t g = 0; g < groups; column += count[g], group += A_WIDTH * k, g++)
+            for (int64_t i = 0; i < count[g]; i += LANES) {
+                const int64_t width = least(count[g] - i, LANES);
+                for (int64_t t = 0; t < rows; t++) store(group + t * A_WIDTH + i, load_part(column + t * a_col + i, width));
+            }
+    }
 }
 
 /* One panel: [k, panel_width(columns)]. */
@@ -81,6 +101,15 @@ static void pack_panel(T *to, const T *b, int64_t b_row, int64_t b_col, int64_t 
         for (int64_t t = 0; t < k; t++)
             for (int64_t j = 0; j < columns; j++) to[t * width + j] = b[t * b_row + j * b_col];
     }
+}
+
+/* Panels DEPTH rows apart of one block of k, few rows at a time: what lies 2 KiB or 4 KiB apart shares a set of the cache. */
+static void pack_block(T *to, const T *b, int64_t b_row, int64_t b_col, int64_t k, int64_t columns) {
+    for (int64_t t = 0; t < k; t += 16)
+        for (int64_t p = 0; p < columns; p += PANEL) {
+            const int64_t some = least(columns - p, PANEL);
+            pack_panel(to + p * DEPTH + t * panel_width(some), b + t * b_row + p * b_col, b_row, b_col, least(k - t, 16), some);
+        }
 }
 
 /* Part of B in whatever floating type, converted to T: [rows, columns], rows PANEL apart. */
