@@ -17,8 +17,9 @@ struct io_loop {
     uv_loop_t uv;
     uv_async_t wake;
     pthread_t thread;
-    pthread_mutex_t lock; /* of the list and `stop` */
+    pthread_mutex_t lock; /* of the lists and `stop` */
     struct stream *streams;
+    struct io_work *works, **works_end; /* wished for, in order */
     bool stop;
 };
 
@@ -169,9 +170,44 @@ static bool serve(struct io_loop *loop) {
     return true;
 }
 
+static void work_run(uv_work_t *request) {
+    struct io_work *work = request->data;
+    work->run(work);
+}
+
+static void work_done(uv_work_t *request, int status) {
+    struct io_work *work = request->data;
+    work->done(work, status == UV_ECANCELED);
+}
+
+/* Hands all work wished for to the thread pool. */
+static void start_works(struct io_loop *loop) {
+    pthread_mutex_lock(&loop->lock);
+    struct io_work *work = loop->works;
+    const bool stop = loop->stop;
+    loop->works = NULL, loop->works_end = &loop->works;
+    pthread_mutex_unlock(&loop->lock);
+    while (work) {
+        struct io_work *next = work->next; /* `done` may free it */
+        work->request.data = work;
+        if (stop || uv_queue_work(&loop->uv, &work->request, work_run, work_done) != 0) work->done(work, true);
+        work = next;
+    }
+}
+
+void io_loop_work(struct io_loop *loop, struct io_work *work) {
+    work->next = NULL;
+    pthread_mutex_lock(&loop->lock);
+    const bool first = !loop->works; /* else the loop has been woken, and has not looked yet */
+    *loop->works_end = work, loop->works_end = &work->next;
+    pthread_mutex_unlock(&loop->lock);
+    if (first) uv_async_send(&loop->wake);
+}
+
 static void woken(uv_async_t *wake) {
     struct io_loop *loop = wake->data;
     while (serve(loop)) {}
+    start_works(loop);
     pthread_mutex_lock(&loop->lock);
     const bool stop = loop->stop;
     pthread_mutex_unlock(&loop->lock);
@@ -181,6 +217,7 @@ static void woken(uv_async_t *wake) {
 static void *run(void *context) {
     struct io_loop *loop = context;
     uv_run(&loop->uv, UV_RUN_DEFAULT);
+    start_works(loop); /* what was wished for while the last work ended: cancelled */
     return NULL;
 }
 
@@ -205,6 +242,7 @@ int io_loop_new(const struct allocator *from, struct io_loop **out) {
     if (uv_loop_init(&loop->uv) == 0) has_uv = true;
     if (has_uv && uv_async_init(&loop->uv, &loop->wake, woken) == 0) has_wake = true;
     loop->wake.data = loop;
+    loop->works_end = &loop->works;
     if (has_wake && pthread_mutex_init(&loop->lock, NULL) == 0) has_lock = true;
     if (has_lock && thread_start(loop) == 0) good = true;
     if (good) {

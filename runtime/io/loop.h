@@ -37,6 +37,16 @@ struct stream {
     uv_fs_t request;
 };
 
+/* Work on one of libuv's threads, where it may wait for files. The struct is the caller's; it is the loop's from io_loop_work until `done`
+ * begins, which the loop thread calls last of all: `cancelled` where the loop ends before `run` was called. */
+struct io_work {
+    struct io_work *next; /* of the loop's wishes */
+    void (*run)(struct io_work *work);
+    void (*done)(struct io_work *work, bool cancelled);
+    uv_work_t request;
+};
+void io_loop_work(struct io_loop *loop, struct io_work *work); /* [any thread] */
+
 /* `file` is owned from here on, also on failure; `restore` is -1, or the flags with which to leave it. */
 int must_use io_stream_open(struct io_loop *loop, int file, int restore, struct stream **out);
 void io_stream_close(struct stream *stream);

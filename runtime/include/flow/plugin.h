@@ -509,7 +509,8 @@ struct flow_optimizer {
     /* Bytes of workspace for a group (data of the tensors are NULL). NULL: none. [plan] */
     int64_t (*workspace)(const struct flow_update *update);
     int (*step)(const struct flow_update *update); /* [run] */
-    /* Which states there are with these attributes: bit s is state s, the others have rank -1 (momentum 0 needs no memory). NULL: all. [plan] */
+    /* Which states there are with these attributes: bit s is state s, the others have rank -1 (momentum 0 needs no memory). NULL: all.
+     * [plan] */
     uint64_t (*uses)(const void *attrs);
 };
 
@@ -540,6 +541,9 @@ struct flow_source_host {
     /* Declares an output: its type and the shape of one row; `whole`: the shape of a batch (not stacked; rank as given). In open. */
     int (*output)(void *owner, const char *name, int32_t dtype, int32_t rank, const int64_t *shape, bool whole);
     bool (*cancelled)(void *owner);
+    /* Bytes of a tensor that `tensor` gave, read from the file where it lies there as it is: counted, and an error, not the end of the
+     * program, where the file has become shorter. Any thread. */
+    int (*tensor_read)(void *owner, const struct flow_tensor *tensor, int64_t offset, int64_t bytes, void *into);
 };
 
 struct flow_source_open {
@@ -587,7 +591,8 @@ struct flow_source {
 };
 
 enum {
-    FLOW_SOURCE_ORDERED = 1 << 0 /* rows follow each other in time: shuffling them is an error */
+    FLOW_SOURCE_ORDERED = 1 << 0, /* rows follow each other in time: shuffling them is an error */
+    FLOW_SOURCE_CONSTANT = 1 << 1 /* nothing is drawn: the same rows are the same in every epoch (one batch an epoch is filled once) */
 };
 
 struct flow_sources {

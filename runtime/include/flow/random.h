@@ -35,4 +35,25 @@ static inline uint64_t flow_key(uint64_t seed, const char *name) {
     return h ^ (h >> 31);
 }
 
+/* Place `index` of a permutation of 0 .. count-1 that `key` names: a Feistel network over the next even power of two, walked until it lands
+ * inside (at most four steps on average), so that no table is needed. Black, Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA
+ * 2002), section 4 and 5. index < count. */
+static inline uint64_t flow_permute(uint64_t key, uint64_t index, uint64_t count) {
+    unsigned half = 1;
+    while (half < 32 && (count - 1) >> (2 * half)) half++;
+    const uint64_t mask = (UINT64_C(1) << half) - 1;
+    if (count < 2) return 0;
+    do {
+        uint64_t left = index >> half, right = index & mask;
+        for (uint64_t round = 1; round <= 6; round++) {
+            uint64_t mixed = (right ^ key) + round * 0x9E3779B97F4A7C15u;
+            mixed ^= mixed >> 30, mixed *= 0xBF58476D1CE4E5B9u, mixed ^= mixed >> 27, mixed *= 0x94D049BB133111EBu;
+            const uint64_t next = left ^ ((mixed ^ mixed >> 31) & mask);
+            left = right, right = next;
+        }
+        index = left << half | right;
+    } while (index >= count);
+    return index;
+}
+
 #endif
