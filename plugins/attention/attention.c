@@ -7,38 +7,13 @@
  * softmax (attention_simd.c), so memory is linear in T. Streaming keeps keys and values: all of them (grown in place), or, where a window
  * or chunk bounds the reach, a ring of that length.
  */
-#include "attention.h"
+#include "attention_node.h"
 
 #include "common/shape.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-struct attention_attrs {
-    int64_t heads, kv_heads, window, chunk, units;
-    double rope_base, scale, softcap, dropout;
-    bool causal, chunk_overlap, rope, projections, qkv_bias, out_bias;
-    int32_t rope_style;
-};
-
-enum { Q, K, V, MASK, BIAS };
-enum { K_CACHE, V_CACHE, K_RING, V_RING, POSITION };
-
-/* A weight and its bias: places among the parameters (UINT32_MAX: none) and in the packed block. */
-struct projection {
-    uint32_t weight, bias;
-    int64_t in, out, packed;
-};
-
-struct attention_priv {
-    int64_t batch, queries, keys, heads, kv_heads, width, value_width;
-    int64_t ring; /* rows of the ring; 0: none */
-    struct projection q, k, v, o;
-    int64_t at_q, at_k, at_v, at_mixed, at_turn; /* offsets in the workspace; -1: the input itself */
-    int64_t size;                                /* of an element */
-    bool rows;                                   /* streaming along T */
-};
 
 /* Adds a block to a total; -1, which the host refuses, once that is more than can be counted. Where the block begins. */
 static int64_t reserve(int64_t *total, int64_t bytes) {
@@ -106,12 +81,12 @@ static int head_widths(struct flow_infer *infer, const struct attention_attrs *a
     return 0;
 }
 
-/* Working memory for [rows, steps, width]. */
-static int64_t take(struct flow_infer *infer, int64_t rows, int64_t steps, int64_t width, int64_t size) {
+/* Room in `total` for [rows, steps, width]. */
+static int64_t take(int64_t *total, int64_t rows, int64_t steps, int64_t width, int64_t size) {
     int64_t bytes = size;
     bool fits = !__builtin_mul_overflow(bytes, rows, &bytes) && !__builtin_mul_overflow(bytes, steps, &bytes) &&
                 !__builtin_mul_overflow(bytes, width, &bytes);
-    return reserve(&infer->workspace, fits ? bytes : -1);
+    return reserve(total, fits ? bytes : -1);
 }
 
 /* mask or bias [.., Tq, Tk] that broadcasts to [B, H, Tq, Tk]. */
@@ -166,6 +141,27 @@ static int plan_stream(struct flow_infer *infer, const struct attention_attrs *a
     return 0;
 }
 
+/* Backward reads the inputs for the gradients of the projections; between them, what forward left. */
+static void plan_backward(struct flow_infer *infer, const struct attention_attrs *a, struct attention_priv *p) {
+    int64_t *saved = &infer->saved, *back = &infer->workspace_backward, q_width = p->heads * p->width, k_width = p->kv_heads * p->width;
+    int64_t v_width = p->kv_heads * p->value_width, mixed = p->heads * p->value_width, size = p->size, kv = p->keys;
+    bool fresh = a->projections || a->rope;
+    p->keep_q = fresh ? take(saved, p->batch, p->queries, q_width, size) : -1;
+    p->keep_k = fresh ? take(saved, p->batch, kv, k_width, size) : -1;
+    p->keep_v = a->projections ? take(saved, p->batch, kv, v_width, size) : -1;
+    p->keep_mixed = a->projections ? take(saved, p->batch, p->queries, mixed, size) : -1;
+    p->keep_log_sum = take(saved, p->batch, p->queries, p->heads, size);
+    p->at_d_q = fresh ? take(back, p->batch, p->queries, q_width, size) : -1;
+    p->at_d_k = fresh ? take(back, p->batch, kv, k_width, size) : -1;
+    p->at_d_v = a->projections ? take(back, p->batch, kv, v_width, size) : -1;
+    p->at_d_mixed = a->projections ? take(back, p->batch, p->queries, mixed, size) : -1;
+    p->at_delta = take(back, p->batch, p->queries, p->heads, size);
+    p->at_back_turn = a->rope ? take(back, 1, p->queries > kv ? p->queries : kv, p->width, size) : -1;
+    uint64_t q_k = a->rope && !a->projections ? 0 : 1u << Q | 1u << K;
+    infer->backward_reads_in = q_k | 1u << V | 1u << MASK | 1u << BIAS;
+    infer->backward_reads_out = a->projections ? 0 : 1;
+}
+
 static int attention_infer(struct flow_infer *infer) {
     const struct attention_attrs *a = infer->attrs;
     struct attention_priv *p = infer->priv;
@@ -192,16 +188,18 @@ static int attention_infer(struct flow_infer *infer) {
     if ((rc = check_broadcast(infer, MASK, "mask", p)) < 0 || (rc = check_broadcast(infer, BIAS, "bias", p)) < 0) return rc;
     /* What is neither projected nor turned is read where it lies; keys that go to a cache are written there at once. */
     bool fresh = a->projections || a->rope, cached = p->rows && !p->ring;
-    p->at_q = fresh ? take(infer, p->batch, p->queries, q_width, p->size) : -1;
-    p->at_k = fresh && !cached ? take(infer, p->batch, p->keys, k_width, p->size) : -1;
-    p->at_v = a->projections && !cached ? take(infer, p->batch, p->keys, v_width, p->size) : -1;
-    p->at_mixed = a->projections ? take(infer, p->batch, p->queries, mixed, p->size) : -1;
+    p->at_q = fresh ? take(&infer->workspace, p->batch, p->queries, q_width, p->size) : -1;
+    p->at_k = fresh && !cached ? take(&infer->workspace, p->batch, p->keys, k_width, p->size) : -1;
+    p->at_v = a->projections && !cached ? take(&infer->workspace, p->batch, p->keys, v_width, p->size) : -1;
+    p->at_mixed = a->projections ? take(&infer->workspace, p->batch, p->queries, mixed, p->size) : -1;
     int64_t turned = p->queries > p->keys ? p->queries : p->keys;
-    p->at_turn = a->rope ? take(infer, 1, turned, p->width, p->size) : -1;
+    p->at_turn = a->rope ? take(&infer->workspace, 1, turned, p->width, p->size) : -1;
     struct flow_tensor *out = &infer->out[0];
     out->rank = 3, out->dtype = in[Q].dtype;
     out->shape[0] = p->batch, out->shape[1] = p->queries, out->shape[2] = a->projections ? in[Q].shape[2] : mixed;
     shape_dense(out);
+    p->drops = infer->phase == FLOW_PHASE_TRAINING && a->dropout > 0;
+    if (infer->differentiated) plan_backward(infer, a, p);
     double pairs = (double)p->queries * (double)p->keys * (a->causal ? 0.5 : 1) * (double)p->batch * (double)p->heads;
     infer->flops = 2 * pairs * (double)(p->width + p->value_width);
     if (a->projections)
@@ -220,263 +218,6 @@ static int attention_prepare(const struct flow_call *call) {
                               (char *)call->packed + all[i]->packed);
     }
     return 0;
-}
-
-/* ---- Running ------------------------------------------------------------------------------------------------------- */
-
-/* Rows somewhere: [batch][row] with given distances, in elements. */
-struct rows {
-    char *data;
-    int64_t batch, row;
-};
-
-static struct rows rows_of(const struct flow_tensor *t) { return (struct rows){t->data, t->strides[0], t->strides[1]}; }
-static struct rows rows_at(const struct flow_call *call, int64_t offset, int64_t rows, int64_t width) {
-    return (struct rows){(char *)call->workspace + offset, rows * width, width};
-}
-
-/* y = x W^T + b for all rows of the batch. */
-static int project(const struct flow_call *call, const struct projection *projection, struct rows x, struct rows y, int64_t count) {
-    const struct attention_priv *p = call->priv;
-    const struct flow_tensor *w = &call->param[projection->weight];
-    struct flow_gemm product = {.m = count,
-                                .n = projection->out,
-                                .k = projection->in,
-                                .batch = p->batch,
-                                .a = x.data,
-                                .a_row = x.row,
-                                .a_col = 1,
-                                .a_batch = x.batch,
-                                .c = y.data,
-                                .c_row = y.row,
-                                .c_batch = y.batch,
-                                .bias = projection->bias == UINT32_MAX ? NULL : call->param[projection->bias].data,
-                                .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
-    if (x.batch == count * x.row && y.batch == count * y.row) product.m = count * p->batch, product.batch = 1;
-    if (call->packed) product.packed_b = (const char *)call->packed + projection->packed;
-    else product.b = w->data, product.b_row = w->strides[1], product.b_col = w->strides[0];
-    return call->host->gemm(call, &product);
-}
-
-static void copy_rows(struct rows from, struct rows to, int64_t batch, int64_t count, int64_t bytes, int64_t size) {
-    for (int64_t b = 0; b < batch; b++)
-        for (int64_t r = 0; r < count; r++)
-            memcpy(to.data + (b * to.batch + r * to.row) * size, from.data + (b * from.batch + r * from.row) * size, (size_t)bytes);
-}
-
-/* cos and sin of position * base^(-2 i / width), [rows, width/2] each, in the workspace. */
-static void fill_turns(const struct flow_call *call, int64_t first, int64_t count) {
-    const struct attention_attrs *a = call->attrs;
-    const struct attention_priv *p = call->priv;
-    int64_t half = p->width / 2;
-    char *cosines = (char *)call->workspace + p->at_turn, *sines = cosines + count * half * p->size;
-    for (int64_t i = 0; i < half; i++) {
-        double speed = pow(a->rope_base, -2.0 * (double)i / (double)p->width);
-        for (int64_t r = 0; r < count; r++) {
-            double angle = (double)(first + r) * speed, c = cos(angle), s = sin(angle);
-            if (p->size == 8) ((double *)(void *)cosines)[r * half + i] = c, ((double *)(void *)sines)[r * half + i] = s;
-            else ((float *)(void *)cosines)[r * half + i] = (float)c, ((float *)(void *)sines)[r * half + i] = (float)s;
-        }
-    }
-}
-
-/* Turns by what fill_turns wrote for these rows. */
-static void turn(const struct flow_call *call, struct rows x, int64_t count, int64_t heads) {
-    const struct attention_attrs *a = call->attrs;
-    const struct attention_priv *p = call->priv;
-    const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
-    const char *cosines = (const char *)call->workspace + p->at_turn;
-    for (int64_t b = 0; b < p->batch; b++) {
-        struct attention_rotation rotation = {.data = x.data + b * x.batch * p->size,
-                                              .rows = count,
-                                              .row = x.row,
-                                              .heads = heads,
-                                              .width = p->width,
-                                              .interleaved = a->rope_style == 1,
-                                              .cos = cosines,
-                                              .sin = cosines + count * (p->width / 2) * p->size};
-        if (p->size == 8) table->rotate_f64(&rotation);
-        else table->rotate_f32(&rotation);
-    }
-}
-
-/* Everything the blocks of queries share. */
-struct mix {
-    const struct flow_call *call;
-    struct rows q, k, v, out;
-    struct rows k_old, v_old; /* the ring */
-    int64_t position;         /* absolute, of the first query */
-    int64_t first;            /* absolute, of row 0 of k */
-    int64_t count;            /* rows of k */
-    int64_t old;              /* rows in the ring that hold something */
-    int64_t blocks;           /* of queries, a head */
-    int64_t heads, groups;    /* heads taken together, and how many times */
-};
-
-/* Stretches of keys in order: the ring's (in two parts where it wraps), then the rows at hand. */
-static int32_t stretches_of(const struct mix *mix, int64_t b, struct attention_keys *keys) {
-    const struct attention_priv *p = mix->call->priv;
-    int64_t ring = p->ring;
-    int32_t count = 0;
-    for (int64_t done = 0; done < mix->old;) {
-        int64_t absolute = mix->first - mix->old + done, slot = absolute % ring,
-                run = ring - slot < mix->old - done ? ring - slot : mix->old - done;
-        keys[count++] = (struct attention_keys){mix->k_old.data + (b * mix->k_old.batch + slot * mix->k_old.row) * p->size,
-                                                mix->v_old.data + (b * mix->v_old.batch + slot * mix->v_old.row) * p->size,
-                                                mix->k_old.row,
-                                                mix->v_old.row,
-                                                absolute,
-                                                run};
-        done += run;
-    }
-    keys[count++] = (struct attention_keys){
-        mix->k.data + b * mix->k.batch * p->size, mix->v.data + b * mix->v.batch * p->size, mix->k.row, mix->v.row, mix->first, mix->count};
-    return count;
-}
-
-/* Element distance along axis `axis` of [B, H, Tq, Tk] in a tensor that broadcasts to it. */
-static int64_t broadcast_stride(const struct flow_tensor *t, int32_t axis) {
-    int32_t own = t->rank - 4 + axis;
-    return own < 0 || t->shape[own] == 1 ? 0 : t->strides[own];
-}
-
-static void place_mask(const struct mix *mix, struct attention_block *block, int64_t b, int64_t h, int64_t query) {
-    const struct flow_call *call = mix->call;
-    const struct attention_priv *p = call->priv;
-    if (call->in_count > MASK && call->in[MASK].rank >= 0) {
-        const struct flow_tensor *t = &call->in[MASK];
-        block->mask_head = broadcast_stride(t, 1), block->mask_row = broadcast_stride(t, 2), block->mask_column = broadcast_stride(t, 3);
-        block->mask = (const uint8_t *)t->data + b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->mask_row;
-    }
-    if (call->in_count > BIAS && call->in[BIAS].rank >= 0) {
-        const struct flow_tensor *t = &call->in[BIAS];
-        block->bias_head = broadcast_stride(t, 1), block->bias_row = broadcast_stride(t, 2), block->bias_column = broadcast_stride(t, 3);
-        block->bias = (const char *)t->data + (b * broadcast_stride(t, 0) + h * broadcast_stride(t, 1) + query * block->bias_row) * p->size;
-    }
-}
-
-static void mix_blocks(void *context, int64_t begin, int64_t end) {
-    const struct mix *mix = context;
-    const struct flow_call *call = mix->call;
-    const struct attention_attrs *a = call->attrs;
-    const struct attention_priv *p = call->priv;
-    const struct attention_table *table = ISA_PICK(attention_table, call->host->isa);
-    for (int64_t task = begin; task < end; task++) {
-        /* Heads that share keys follow each other, so that the keys are still in the cache. */
-        int64_t h = task % mix->groups * mix->heads, rest = task / mix->groups, query = rest % mix->blocks * ATTENTION_QUERIES,
-                b = rest / mix->blocks;
-        struct attention_keys keys[3];
-        struct attention_block block = {
-            .q = mix->q.data + (b * mix->q.batch + query * mix->q.row + h * p->width) * p->size,
-            .out = mix->out.data + (b * mix->out.batch + query * mix->out.row + h * p->value_width) * p->size,
-            .q_row = mix->q.row,
-            .out_row = mix->out.row,
-            .queries = p->queries - query < ATTENTION_QUERIES ? p->queries - query : ATTENTION_QUERIES,
-            .position = mix->position + query,
-            .width = p->width,
-            .value_width = p->value_width,
-            .keys = keys,
-            .stretches = stretches_of(mix, b, keys),
-            .head = h,
-            .heads = p->heads - h < mix->heads ? p->heads - h : mix->heads,
-            .shared = p->heads / p->kv_heads,
-            .reach = {a->causal, a->window, a->chunk, a->chunk_overlap},
-            .scale = isnan(a->scale) ? 1 / sqrt((double)p->width) : a->scale,
-            .softcap = a->softcap,
-        };
-        place_mask(mix, &block, b, h, query);
-        if (p->size == 8) table->block_f64(&block);
-        else table->block_f32(&block);
-    }
-}
-
-/* The last rows of this piece go into the ring, row `absolute` to slot absolute % ring. */
-static void fill_ring(const struct flow_call *call, const struct mix *mix) {
-    const struct attention_priv *p = call->priv;
-    int64_t from = mix->count > p->ring ? mix->count - p->ring : 0;
-    for (int64_t r = from; r < mix->count; r++) {
-        int64_t slot = (mix->first + r) % p->ring;
-        struct rows k = mix->k, v = mix->v, k_to = mix->k_old, v_to = mix->v_old;
-        k.data += r * k.row * p->size, v.data += r * v.row * p->size;
-        k_to.data += slot * k_to.row * p->size, v_to.data += slot * v_to.row * p->size;
-        copy_rows(k, k_to, p->batch, 1, p->kv_heads * p->width * p->size, p->size);
-        copy_rows(v, v_to, p->batch, 1, p->kv_heads * p->value_width * p->size, p->size);
-    }
-    *(int64_t *)call->state_out[POSITION].data = mix->first + mix->count;
-}
-
-/* Where this piece's keys and values go: into the cache behind those that are there, into the workspace, or nowhere (used as they are). */
-static struct rows key_rows(const struct flow_call *call, uint32_t port, uint32_t cache, int64_t at, int64_t width) {
-    const struct attention_priv *p = call->priv;
-    if (p->rows && !p->ring) {
-        struct rows rows = rows_of(&call->state_out[cache]);
-        rows.data += call->state_in[cache].shape[1] * rows.row * p->size;
-        return rows;
-    }
-    return at >= 0 ? rows_at(call, at, p->keys, width) : rows_of(&call->in[port]);
-}
-
-static int fill_inputs(const struct flow_call *call, struct mix *mix, struct rows k, struct rows v) {
-    const struct attention_attrs *a = call->attrs;
-    const struct attention_priv *p = call->priv;
-    int64_t k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
-    int rc = 0;
-    if (a->projections) {
-        rc = project(call, &p->q, rows_of(&call->in[Q]), mix->q, p->queries);
-        if (rc == 0) rc = project(call, &p->k, rows_of(&call->in[K]), k, p->keys);
-        if (rc == 0) rc = project(call, &p->v, rows_of(&call->in[V]), v, p->keys);
-    } else {
-        if (mix->q.data != call->in[Q].data)
-            copy_rows(rows_of(&call->in[Q]), mix->q, p->batch, p->queries, p->heads * p->width * p->size, p->size);
-        if (k.data != call->in[K].data) copy_rows(rows_of(&call->in[K]), k, p->batch, p->keys, k_width * p->size, p->size);
-        if (v.data != call->in[V].data) copy_rows(rows_of(&call->in[V]), v, p->batch, p->keys, v_width * p->size, p->size);
-    }
-    if (rc == 0 && a->rope) {
-        int64_t q_first = mix->position > 0 ? mix->position : 0, k_first = p->rows ? mix->position : 0;
-        fill_turns(call, q_first, p->queries);
-        turn(call, mix->q, p->queries, p->heads);
-        if (k_first != q_first || p->keys != p->queries) fill_turns(call, k_first, p->keys);
-        turn(call, k, p->keys, p->kv_heads);
-    }
-    return rc;
-}
-
-static int attention_forward(const struct flow_call *call) {
-    const struct attention_attrs *a = call->attrs;
-    const struct attention_priv *p = call->priv;
-    int64_t q_width = p->heads * p->width, mixed = p->heads * p->value_width;
-    struct mix mix = {.call = call, .count = p->keys, .position = p->keys - p->queries};
-    struct rows k = key_rows(call, K, K_CACHE, p->at_k, p->kv_heads * p->width),
-                v = key_rows(call, V, V_CACHE, p->at_v, p->kv_heads * p->value_width);
-    mix.q = p->at_q >= 0 ? rows_at(call, p->at_q, p->queries, q_width) : rows_of(&call->in[Q]);
-    mix.out = a->projections ? rows_at(call, p->at_mixed, p->queries, mixed) : rows_of(&call->out[0]);
-    if (p->rows) mix.position = p->ring ? *(const int64_t *)call->state_in[POSITION].data : call->state_in[K_CACHE].shape[1];
-    int rc = fill_inputs(call, &mix, k, v);
-    if (rc < 0) return rc;
-    mix.k = k, mix.v = v;
-    if (p->rows && p->ring) {
-        mix.k_old = rows_of(&call->state_in[K_RING]), mix.v_old = rows_of(&call->state_in[V_RING]);
-        mix.first = mix.position, mix.old = mix.position < p->ring ? mix.position : p->ring;
-    } else if (p->rows) {
-        mix.k = rows_of(&call->state_out[K_CACHE]), mix.v = rows_of(&call->state_out[V_CACHE]);
-        mix.count = mix.position + p->keys;
-    }
-    mix.blocks = (p->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
-    mix.heads = 1;
-    if (p->queries > 0 && p->queries < ATTENTION_FEW) {
-        /* How heads are dealt out changes no result: each is worked on by itself. */
-        int64_t share = p->heads / (call->host->threads > 0 ? call->host->threads : 1), most = ATTENTION_QUERIES / p->queries;
-        mix.heads = share < 1 ? 1 : share > most ? most : share;
-    }
-    mix.groups = (p->heads + mix.heads - 1) / mix.heads;
-    int64_t tasks = p->batch * mix.groups * mix.blocks;
-    /* A piece is worth handing out from some ten thousand pairs of numbers. */
-    int64_t pairs =
-        (p->queries < ATTENTION_QUERIES ? p->queries : ATTENTION_QUERIES) * mix.heads * (mix.old + mix.count) * (p->width + p->value_width);
-    int64_t grain = pairs > 0 ? 1 + 2000000 / pairs : tasks;
-    if (tasks > 0) call->host->parallel_for(call, tasks, grain, mix_blocks, &mix);
-    if (p->rows && p->ring) fill_ring(call, &mix);
-    return a->projections ? project(call, &p->o, mix.out, rows_of(&call->out[0]), p->queries) : 0;
 }
 
 static int attention_describe(const struct flow_infer *infer, char *text, size_t size) {
@@ -539,13 +280,15 @@ static const struct flow_attr attrs[] = {
     FLOW_ATTR(struct attention_attrs, dropout, "share of weights dropped in training", "0", 0, 0.999999),
 };
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, attention_forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, attention_forward, attention_backward},
 };
 static const struct flow_operator attention = {
     .size = sizeof attention,
+    .flags = FLOW_OP_RANDOM,
     .name = "attention",
     .summary = "multi-head attention: causal, window, chunk, grouped heads, rotary positions, key and value cache",
-    .equation = "y = wo concat_h(softmax(scale q_h k_h^T + bias) v_h); a query with nothing to attend gives 0",
+    .equation = "y = wo concat_h(softmax(scale q_h k_h^T + bias) v_h); a query with nothing to attend gives 0, and takes no gradient\n"
+                "training: weights after the softmax are 0 with probability dropout, else divided by 1 - dropout",
     .reference = "Vaswani et al., Attention is all you need, 2017, eq. 1; Su et al., RoFormer, 2021; Ainslie et al., GQA, 2023",
     .example = "y: {op: attention, in: [x, x, x], with: {heads: 4, causal: true}}",
     .inputs = FLOW_TABLE(inputs),

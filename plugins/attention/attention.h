@@ -19,6 +19,17 @@ struct attention_reach {
     bool overlap;          /* the chunk before, too */
 };
 
+/* Weights dropped in training. Row r of scores (of [B, heads, Tq], counted through) draws from the blocks of four words from r * blocks on,
+ * so that forward and backward draw the same wherever their tiles lie. */
+struct attention_dropout {
+    uint64_t key, run;
+    uint64_t below;   /* words below it drop their weight; 0: no dropout */
+    double scale;     /* of those that stay: 1 / (1 - p) */
+    int64_t row;      /* of the first query of the first head */
+    int64_t row_head; /* from one head to the next: Tq */
+    int64_t blocks;   /* of a row: Tk / 4, rounded up */
+};
+
 /* Queries of `heads` heads side by side, from head `head` on. Pointers of queries, results, mask and bias are those of the first of them,
  * those of keys and values of head 0; `shared` heads follow each other on the same keys. */
 struct attention_block {
@@ -36,6 +47,30 @@ struct attention_block {
     int64_t mask_row, mask_column, mask_head;
     const void *bias;
     int64_t bias_row, bias_column, bias_head;
+    void *log_sum; /* for backward: log of the sum of exponentials by query, +infinity where there is nothing to attend; NULL */
+    int64_t log_sum_head;
+    struct attention_dropout dropout;
+};
+
+/* The gradient of all queries of `shared` heads that see the same head of keys. Gradients are added to; those that are NULL are not made.
+ * Pointers are those of the first query or key, and of the first of the heads; distances are in elements. */
+struct attention_gradient {
+    const void *q, *k, *v;
+    const void *out, *d_out;
+    void *d_q, *d_k, *d_v;
+    int64_t q_row, k_row, v_row, out_row, d_out_row, d_q_row, d_k_row, d_v_row;
+    int64_t shared, queries, keys, position, width, value_width;
+    struct attention_reach reach;
+    double scale, softcap;
+    const uint8_t *mask;
+    int64_t mask_row, mask_column, mask_head;
+    const void *bias;
+    int64_t bias_row, bias_column, bias_head;
+    void *d_bias;
+    int64_t d_bias_row, d_bias_column, d_bias_head;
+    const void *log_sum; /* [shared, queries] */
+    void *delta;         /* [shared, queries], written: sum_c d_out out */
+    struct attention_dropout dropout;
 };
 
 /* Rotates pairs of every head of `rows` rows in place: (cos, sin) [rows, width/2] by row and pair. */
@@ -53,6 +88,15 @@ struct attention_table {
     void (*rotate_f64)(const struct attention_rotation *rotation);
 };
 ISA_DECLARE(struct attention_table, attention_table);
+
+struct attention_backward_table {
+    void (*gradient_f32)(const struct attention_gradient *gradient);
+    void (*gradient_f64)(const struct attention_gradient *gradient);
+    /* sums[c] += sum_r x[r][c] of x [rows, columns] */
+    void (*sums_f32)(const void *x, int64_t rows, int64_t columns, void *sums);
+    void (*sums_f64)(const void *x, int64_t rows, int64_t columns, void *sums);
+};
+ISA_DECLARE(struct attention_backward_table, attention_backward_table);
 
 /* Queries times heads that one block has at most; fewer queries than ATTENTION_FEW are taken for several heads together, so that keys and
  * values are read in the order in which they lie. */

@@ -5,40 +5,17 @@
  * before shrinks when a larger score comes (Milakov, Gimelshein: "Online normalizer calculation for softmax", 2018; Dao et al.:
  * "FlashAttention", 2022). Tiles that no query of a group sees are not touched.
  */
-#include "attention.h"
+#include "attention_tiles.h"
 #include "common/math_simd.h"
 
 #include <math.h>
 #include <string.h>
-
-#if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, ROWS = 6, COLUMNS = 4 };
-#elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32, ROWS = 6, COLUMNS = 2 };
-#else
-enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 2 };
-#endif
-
-/* Keys of a tile; the widest head whose keys are transposed on the stack (wider ones, and a few queries, take dot products). */
-enum { KEYS = 64, WIDEST = 256 };
 
 /* What a block keeps of each of its queries: largest score and sum so far (of the block's type), keys it may see. */
 struct attention_rows {
     void *largest, *sum;
     const int64_t *low, *high;
 };
-
-static void reach_of(const struct attention_reach *reach, int64_t position, int64_t *low, int64_t *high) {
-    *low = 0, *high = reach->causal ? position + 1 : INT64_MAX / 2;
-    if (reach->window > 0 && position - reach->window + 1 > *low) *low = position - reach->window + 1;
-    if (reach->chunk > 0) {
-        int64_t chunk = position >= 0 ? position / reach->chunk : -1, start = chunk * reach->chunk;
-        int64_t from = reach->overlap ? start - reach->chunk : start;
-        if (from > *low) *low = from;
-        if (start + reach->chunk < *high) *high = start + reach->chunk;
-    }
-    if (*high < *low) *high = *low;
-}
 
 #define T float
 #define VEC vec_f32
@@ -60,6 +37,10 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #define ROTATE rotate_f32
 #define EXP exp_negative_f32
 #define TANH tanh_f32
+#define LOG log_f32
+#define DROP drop_f32
+#define DROP_ROW drop_row_f32
+#include "attention_tiles_tmpl.h"
 #include "attention_tmpl.h"
 #undef T
 #undef VEC
@@ -81,6 +62,9 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #undef ROTATE
 #undef EXP
 #undef TANH
+#undef LOG
+#undef DROP
+#undef DROP_ROW
 
 #define T double
 #define VEC vec_f64
@@ -102,6 +86,10 @@ static void reach_of(const struct attention_reach *reach, int64_t position, int6
 #define ROTATE rotate_f64
 #define EXP exp_negative_f64
 #define TANH tanh_f64
+#define LOG log_f64
+#define DROP drop_f64
+#define DROP_ROW drop_row_f64
+#include "attention_tiles_tmpl.h"
 #include "attention_tmpl.h"
 
 extern const struct attention_table ISA(attention_table);

@@ -1,115 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Included by attention_simd.c once for f32 and once for f64, which spells out: T, BLOCK, ROTATE and the helpers' names, EXP, TANH. */
+/* Included by attention_simd.c once for f32 and once for f64, which spells out: T, BLOCK, ROTATE and the helpers' names, EXP, LOG, TANH. */
 
-typedef T VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-typedef T EIGHT __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
-enum { LANES = VECTOR_BYTES / sizeof(T) };
-
-/* ---- Many queries: ROWS of them at once on transposed keys
- * ---------------------------------------------------------------- */
-
-/* s[r][j] = sum_d q[r][d] kt[d][j] for ROWS queries and `columns` vectors of keys. Rows of kt and s are KEYS apart. */
-static inline __attribute__((always_inline)) void SCORES(const T *const q[ROWS], const T *kt, int64_t width, T *s, int columns) {
-    VEC sum[ROWS][COLUMNS] = {{{0}}};
-    for (int64_t d = 0; d < width; d++) {
-        const VEC *k = (const VEC *)(kt + d * KEYS);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-            for (int c = 0; c < columns; c++) sum[r][c] += q[r][d] * k[c];
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < columns; c++) *(VEC *)(s + r * KEYS + c * LANES) = sum[r][c];
-}
-
-/* out[r][c] = out[r][c] * keep[r] + sum_j p[r][j] v[j][c] for ROWS queries and `columns` vectors of the value's width. */
-static inline __attribute__((always_inline)) void VALUES(const T *p, const T *v, int64_t v_row, int64_t keys, const T *keep,
-                                                         T *const out[ROWS], int64_t at, int columns) {
-    VEC sum[ROWS][COLUMNS];
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < columns; c++) sum[r][c] = *(const VEC *)(out[r] + at + c * LANES) * keep[r];
-    for (int64_t j = 0; j < keys; j++) {
-        const T *row = v + j * v_row + at;
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-            for (int c = 0; c < columns; c++) sum[r][c] += p[r * KEYS + j] * *(const VEC *)(row + c * LANES);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 8
-        for (int c = 0; c < columns; c++) *(VEC *)(out[r] + at + c * LANES) = sum[r][c];
-}
-
-/* The same for one query: columns in eights, eight of them at once where there are so many; keys in fours for the rest. */
-static void VALUES_ONE(const T *p, const T *v, int64_t v_row, int64_t keys, T keep, T *out, int64_t from, int64_t to) {
-    int64_t c = from;
-    for (; c + 64 <= to; c += 64) {
-        EIGHT sum[8];
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) sum[i] = *(const EIGHT *)(out + c + 8 * i) * keep;
-        for (int64_t j = 0; j < keys; j++)
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) sum[i] += p[j] * *(const EIGHT *)(v + j * v_row + c + 8 * i);
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) *(EIGHT *)(out + c + 8 * i) = sum[i];
-    }
-    for (; c + 8 <= to; c += 8) {
-        EIGHT sum[4] = {*(const EIGHT *)(out + c) * keep};
-        int64_t j = 0;
-        for (; j + 4 <= keys; j += 4)
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) sum[i] += p[j + i] * *(const EIGHT *)(v + (j + i) * v_row + c);
-        for (; j < keys; j++) sum[0] += p[j] * *(const EIGHT *)(v + j * v_row + c);
-        *(EIGHT *)(out + c) = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    }
-    for (; c < to; c++) {
-        T sum = out[c] * keep;
-        for (int64_t j = 0; j < keys; j++) sum += p[j] * v[j * v_row + c];
-        out[c] = sum;
-    }
-}
-
-/* Keys [count, width] to kt [width, KEYS], what is beyond them 0. */
-static void TRANSPOSE(const T *k, int64_t k_row, int64_t count, int64_t width, T *kt) {
-    int64_t whole = width / 8 * 8, j = 0;
-    for (; j + 8 <= count; j += 8)
-        for (int64_t d = 0; d < whole; d += 8) {
-            EIGHT a[8], b[8];
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) a[i] = *(const EIGHT *)(k + (j + i) * k_row + d);
-#pragma GCC unroll 4
-            for (int i = 0; i < 8; i += 2) {
-                b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-                b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-            }
-#pragma GCC unroll 2
-            for (int i = 0; i < 8; i += 4)
-#pragma GCC unroll 2
-                for (int h = 0; h < 2; h++) {
-                    a[i + h] = __builtin_shufflevector(b[i + h], b[i + h + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-                    a[i + h + 2] = __builtin_shufflevector(b[i + h], b[i + h + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-                }
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                *(EIGHT *)(kt + (d + i) * KEYS + j) = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-                *(EIGHT *)(kt + (d + i + 4) * KEYS + j) = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-            }
-        }
-    for (int64_t i = 0; i < j; i++)
-        for (int64_t d = whole; d < width; d++) kt[d * KEYS + i] = k[i * k_row + d];
-    for (int64_t d = 0; d < width; d++) {
-        for (int64_t i = j; i < count; i++) kt[d * KEYS + i] = k[i * k_row + d];
-        for (int64_t i = count; i < KEYS; i++) kt[d * KEYS + i] = 0;
-    }
-}
-
-/* ---- Few queries: dot products on the keys as they lie
- * --------------------------------------------------------------------- */
+/* ---- Few queries: dot products on the keys as they lie ---- */
 
 /* s[j] = sum_d q[d] k[j][d]. Eight keys share the additions across lanes. */
 static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count, int64_t width, T *s) {
@@ -142,9 +34,7 @@ static void SCORES_ONE(const T *q, const T *k, int64_t k_row, int64_t count, int
     }
 }
 
-/* ---- One row of scores
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- One row of scores ---- */
 
 /* Scale, cap, bias, mask and reach; keys are first .. first+count, and none are behind them. */
 static void SHAPE_ROW(const struct attention_block *block, int64_t query, int64_t first, int64_t count, int64_t low, int64_t high, T *s) {
@@ -194,9 +84,15 @@ static inline __attribute__((always_inline)) void SOFTMAX_ROWS(T *s, int64_t row
     }
 }
 
-/* ---- A block of queries
- * -------------------------------------------------------------------------------------------------------
- */
+/* Weights that dropout takes away are missing in the mean, not in the sum of exponentials. */
+static void DROP(const struct attention_block *block, int64_t query, int64_t first, T *s) {
+    T keep[KEYS];
+    DROP_ROW(&block->dropout, block->dropout.row + query, first, keep);
+#pragma omp simd
+    for (int64_t j = 0; j < KEYS; j++) s[j] *= keep[j];
+}
+
+/* ---- A block of queries ---- */
 
 /* Queries row .. row+ROWS of a block; where fewer are left, the last stands in for those that are missing. */
 static void GROUP(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile,
@@ -219,6 +115,8 @@ static void GROUP(const struct attention_block *block, struct attention_rows *ro
     for (int64_t r = 0; r < real; r++)
         SHAPE_ROW(block, row + r, tile->first, tile->count, rows->low[row + r], rows->high[row + r], s + r * KEYS);
     SOFTMAX_ROWS(s, real, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
+    if (block->dropout.below)
+        for (int64_t r = 0; r < real; r++) DROP(block, row + r, tile->first, s + r * KEYS);
     for (int64_t r = real; r < ROWS; r++) {
         memcpy(s + r * KEYS, s + (real - 1) * KEYS, KEYS * sizeof(T));
         keep[r] = keep[real - 1];
@@ -240,6 +138,7 @@ static void ONE(const struct attention_block *block, struct attention_rows *rows
     for (int64_t j = count; j < KEYS; j++) s[j] = 0;
     SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row], rows->high[row], s);
     SOFTMAX_ROWS(s, 1, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
+    if (block->dropout.below) DROP(block, row, tile->first, s);
     VALUES_ONE(s, tile->v, tile->v_row, count, keep[0], (T *)block->out + row * block->out_row, 0, block->value_width);
 }
 
@@ -273,6 +172,7 @@ static void TILE(const struct attention_block *block, const struct attention_row
         head.q = (const T *)block->q + h * block->width, head.out = (T *)block->out + h * block->value_width;
         if (block->mask) head.mask = block->mask + h * block->mask_head;
         if (block->bias) head.bias = (const T *)block->bias + h * block->bias_head;
+        head.dropout.row += h * block->dropout.row_head;
         HEAD(&head, &own, &keys, behind, kt);
     }
 }
@@ -293,6 +193,7 @@ static void BLOCK(const struct attention_block *block) {
     for (int32_t i = 0; i < block->stretches; i++) {
         const struct attention_keys *keys = &block->keys[i];
         int64_t begin = from > keys->first ? from - keys->first : 0, end = to - keys->first < keys->count ? to - keys->first : keys->count;
+        if (block->dropout.below) begin -= begin % 4; /* random words come in fours */
         for (int64_t j = begin; j < end; j += KEYS) {
             int64_t count = end - j < KEYS ? end - j : KEYS, left = end - j - count;
             struct attention_keys tile = {(const T *)keys->k + j * keys->k_row,
@@ -310,19 +211,31 @@ static void BLOCK(const struct attention_block *block) {
         T scale = all > 0 ? 1 / all : 0, *row = out + i % block->queries * block->out_row + i / block->queries * block->value_width;
 #pragma omp simd
         for (int64_t c = 0; c < block->value_width; c++) row[c] *= scale;
+        if (block->log_sum)
+            ((T *)block->log_sum)[i / block->queries * block->log_sum_head + i % block->queries] =
+                all > 0 ? largest[i] + LOG(all) : (T)INFINITY;
     }
 }
 
 static void ROTATE(const struct attention_rotation *rotation) {
-    int64_t half = rotation->width / 2, near = rotation->interleaved ? 2 : 1, far = rotation->interleaved ? 1 : half;
+    int64_t half = rotation->width / 2;
     for (int64_t r = 0; r < rotation->rows; r++) {
         const T *c = (const T *)rotation->cos + r * half, *s = (const T *)rotation->sin + r * half;
         for (int64_t h = 0; h < rotation->heads; h++) {
             T *x = (T *)rotation->data + r * rotation->row + h * rotation->width;
+            if (!rotation->interleaved) {
+#pragma omp simd
+                for (int64_t i = 0; i < half; i++) {
+                    T a = x[i], b = x[i + half];
+                    x[i] = a * c[i] - b * s[i];
+                    x[i + half] = b * c[i] + a * s[i];
+                }
+                continue;
+            }
             for (int64_t i = 0; i < half; i++) {
-                T a = x[i * near], b = x[i * near + far];
-                x[i * near] = a * c[i] - b * s[i];
-                x[i * near + far] = b * c[i] + a * s[i];
+                T a = x[2 * i], b = x[2 * i + 1];
+                x[2 * i] = a * c[i] - b * s[i];
+                x[2 * i + 1] = b * c[i] + a * s[i];
             }
         }
     }
