@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One caller's runs. A session keeps the plans it made, by the extents they are for: pieces of a stream alternate between a few. */
 #include "base/half.h"
-#include "embed/embed.h"
+#include "embed/gradients.h"
+#include "grad/grad.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,11 @@ struct flow_session {
     struct flow_tensor *inputs; /* as bound; rank -1: not yet */
     struct flow_tensor *fed;    /* as run: of the declared type */
     struct session_copy *copies;
-    int32_t *feedback; /* by input: the output it repeats; -1 */
+    int32_t *feedback;              /* by input: the output it repeats; -1 */
+    struct flow_tensor *cotangents; /* by output, as bound; rank -1: none */
+    bool *given;                    /* by output: has a cotangent */
+    char *gradient_name;            /* of the gradient asked for last */
+    size_t gradient_room;
     struct session_plan *plans[SESSION_PLANS];
     size_t plan_count;
     struct session_plan *current;
@@ -54,11 +59,15 @@ int flow_session_new(flow_graph *graph, const struct flow_session_options *optio
     session->graph = graph;
     if (options) memcpy(&session->options, options, options->size < sizeof *options ? options->size : sizeof *options);
     size_t count = graph->network->input_count;
+    size_t outputs = graph->network->output_count;
     session->inputs = memory_array(from, count, sizeof *session->inputs);
-    session->fed = memory_array(from, count, sizeof *session->fed);
-    session->copies = memory_array(from, count, sizeof *session->copies);
+    session->fed = memory_array(from, count + outputs, sizeof *session->fed); /* cotangents follow the inputs */
+    session->cotangents = memory_array(from, outputs, sizeof *session->cotangents);
+    session->given = memory_array(from, outputs, sizeof *session->given);
+    session->copies = memory_array(from, count + outputs, sizeof *session->copies);
     session->feedback = memory_array(from, count, sizeof *session->feedback);
-    int rc = session->inputs && session->fed && session->copies && session->feedback ? 0 : report_memory(&report);
+    bool all = session->inputs && session->fed && session->copies && session->feedback && session->cotangents && session->given;
+    int rc = all ? 0 : report_memory(&report);
     for (size_t i = 0; rc == 0 && i < count; i++) session->inputs[i].rank = -1, session->feedback[i] = -1;
     const char *stream = options ? options->stream : NULL;
     if (rc == 0 && stream) {
@@ -90,10 +99,14 @@ void flow_session_free(flow_session *session) {
     size_t count = session->graph->network->input_count;
     for (size_t i = 0; i < session->plan_count; i++) plan_drop(session, session->plans[i]);
     context_free(session->context);
-    for (size_t i = 0; session->copies && i < count; i++) memory_free(from, session->copies[i].data, session->copies[i].bytes);
+    size_t outputs = session->graph->network->output_count;
+    for (size_t i = 0; session->copies && i < count + outputs; i++) memory_free(from, session->copies[i].data, session->copies[i].bytes);
     memory_free(from, session->inputs, count * sizeof *session->inputs);
-    memory_free(from, session->fed, count * sizeof *session->fed);
-    memory_free(from, session->copies, count * sizeof *session->copies);
+    memory_free(from, session->fed, (count + outputs) * sizeof *session->fed);
+    memory_free(from, session->cotangents, outputs * sizeof *session->cotangents);
+    memory_free(from, session->given, outputs * sizeof *session->given);
+    memory_free(from, session->gradient_name, session->gradient_room);
+    memory_free(from, session->copies, (count + outputs) * sizeof *session->copies);
     memory_free(from, session->feedback, count * sizeof *session->feedback);
     if (session->stream) memory_free(from, session->stream, strlen(session->stream) + 1);
     memory_free(from, session, sizeof *session);
@@ -226,6 +239,12 @@ static int gather_inputs(flow_session *session, struct report *report) {
     return rc;
 }
 
+static void feed_cotangents(flow_session *session) {
+    size_t at = session->graph->network->input_count;
+    for (size_t o = 0; o < session->graph->network->output_count; o++)
+        if (session->given[o]) session->fed[at++] = session->cotangents[o];
+}
+
 static struct session_plan *find_plan(flow_session *session, const struct instance_options *options) {
     struct session_plan *guess = session->current ? session->current->follower : NULL;
     if (guess && instance_fits(guess->instance, options)) return guess;
@@ -254,6 +273,8 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     if (!entry) return report_memory(report);
     struct plan_options plan = {session->options.streams, FLOW_DEVICE_CPU, &graph->host};
     int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
+    if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
+    else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
     if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
     size_t initialised = 0;
     if (rc == 0) rc = model_fill(graph->model, entry->instance, report, &initialised);
@@ -272,7 +293,8 @@ static int session_step(flow_session *session, bool flush, struct report *report
     int rc = gather_inputs(session, report);
     if (rc < 0) return rc;
     struct instance_options options = graph_instance_options(session->graph);
-    options.inputs = session->fed;
+    options.inputs = session->fed, options.differentiate = session->options.gradients;
+    feed_cotangents(session);
     options.stream = session->stream;
     if (session->stream) {
         options.first = !session->started, options.flush = flush;
@@ -320,6 +342,58 @@ int32_t flow_session_output_axis(const flow_session *session, size_t index) {
     if (!session->outputs || index >= session->graph->network->output_count) return -1;
     const struct instance *instance = session->current->instance;
     return instance->values[instance->outputs[index]].stream_axis;
+}
+
+/* Bound as it is, or, where the graph computes in another precision, converted. */
+static int take_cotangent(flow_session *session, size_t index, const struct flow_tensor *value, struct report *report) {
+    int32_t dtype = session->graph->precision == FLOW_F64 ? FLOW_F64 : FLOW_F32;
+    session->cotangents[index] = *value, session->given[index] = true;
+    if (value->dtype == dtype) return 0;
+    if (!dtype_float(value->dtype))
+        return report_add(report, FLOW_ERROR_TYPE, file_position(session), "a cotangent is floating, this one is %s",
+                          dtype_name(value->dtype));
+    size_t at = session->graph->network->input_count + index;
+    int64_t count = flow_tensor_count(value), bytes;
+    if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, at, bytes ? bytes : 1, report) < 0)
+        return report_memory(report);
+    struct flow_tensor *made = &session->cotangents[index];
+    *made = flow_tensor_of(session->copies[at].data, dtype, value->rank, value->shape);
+    for (int64_t i = 0; i < count; i++) store_real(made->data, dtype, i, flow_tensor_real(value, i));
+    return 0;
+}
+
+int flow_session_cotangent(flow_session *session, const char *output, const struct flow_tensor *value, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    int index = find_output(session, output, &report);
+    if (index < 0) return errors_end(&report, errors, index);
+    if (!session->options.gradients || session->plan_count)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_USAGE, file_position(session),
+                                     "cotangents belong to a session with gradients, before its first run"));
+    int rc = take_cotangent(session, (size_t)index, value, &report);
+    if (rc < 0) return errors_end(&report, errors, rc);
+    return errors_end(&report, errors, 0);
+}
+
+bool flow_session_gradient(const flow_session *session, size_t index, const char **name, const struct flow_tensor **value) {
+    if (!session->outputs || !session->options.gradients) return false;
+    const struct instance *instance = session->current->instance;
+    int32_t by = gradients_value(instance, index);
+    if (by < 0) return false;
+    flow_session *own = (flow_session *)session; /* room for the name */
+    const char *plain = instance->values[by].name, *kind = instance->values[by].kind == VALUE_INPUT ? "in." : "param.";
+    size_t need = strlen(plain) + 8;
+    if (own->gradient_room < need) {
+        memory_free(from_of(session), own->gradient_name, own->gradient_room);
+        own->gradient_name = memory_new(from_of(session), need);
+        own->gradient_room = own->gradient_name ? need : 0;
+    }
+    if (!own->gradient_name) return false;
+    strcpy(own->gradient_name, kind);
+    strcat(own->gradient_name, plain);
+    *name = own->gradient_name, *value = &session->outputs[instance->network->output_count + index];
+    return true;
 }
 
 void flow_session_reset(flow_session *session) {

@@ -86,6 +86,11 @@ static int bind_loop(struct builder *builder, size_t s, struct flow_call *call);
 static int (*runner(const struct plan *plan, const struct plan_step *step))(const struct flow_call *) {
     switch (step->kind) {
     case PLAN_KERNEL: return step->kernel->forward;
+    case PLAN_BACKWARD: return step->kernel->backward;
+    case PLAN_LOOP_BACKWARD: return exec_loop_backward;
+    case PLAN_FILL: return exec_fill;
+    case PLAN_PASS: return exec_pass;
+    case PLAN_ADD: return exec_add;
     case PLAN_COPY: return exec_copy;
     case PLAN_WIDEN: return exec_widen;
     case PLAN_NARROW: return exec_narrow;
@@ -99,12 +104,27 @@ static int (*runner(const struct plan *plan, const struct plan_step *step))(cons
 /* Lists are as long as the operator's tables at least: the plan made them so. */
 static uint32_t rows_of(const struct flow_operator *op, uint32_t table, uint32_t count) { return op ? larger(table, count) : count; }
 
+/* Gradients by input and parameter stand one after another in the step's outputs. */
+static int bind_backward(struct builder *builder, const struct plan_step *step, struct flow_call *call) {
+    const struct instance_node *node = &builder->binding->plan->instance->nodes[step->node];
+    struct flow_tensor *grad_out;
+    int code = tensors(builder, step->read, step->read_count, &call->out);
+    if (code == 0) code = tensors(builder, step->grad_out, step->read_count, &grad_out);
+    if (code == 0) code = tensors(builder, step->out, step->out_count, &call->grad_in);
+    if (code < 0) return code;
+    uint32_t ins = step->kind == PLAN_BACKWARD ? larger(node->in_count, node->entry->op->inputs.count) : node->in_count;
+    call->grad_out = grad_out, call->grad_param = call->grad_in + ins;
+    call->accumulate_in = node->backward->accumulate_in, call->accumulate_param = node->backward->accumulate_param;
+    return 0;
+}
+
 static int bind_step(struct builder *builder, size_t s) {
     struct binding *binding = builder->binding;
     const struct plan_step *step = &binding->plan->steps[s];
     const struct instance *instance = binding->plan->instance;
     const struct instance_node *node = step->node >= 0 ? &instance->nodes[step->node] : NULL;
-    bool kernel = step->kind == PLAN_KERNEL, prepare = step->kind == PLAN_PREPARE;
+    bool backward = step->kind == PLAN_BACKWARD || step->kind == PLAN_LOOP_BACKWARD;
+    bool kernel = step->kind == PLAN_KERNEL || step->kind == PLAN_BACKWARD, prepare = step->kind == PLAN_PREPARE;
     const struct flow_operator *op = kernel ? node->entry->op : NULL;
     struct record *record = &binding->records[s];
     struct flow_call *call = &record->call;
@@ -112,24 +132,30 @@ static int bind_step(struct builder *builder, size_t s) {
     call->host = &binding->context->host, call->owner = record;
     struct flow_tensor *in, *param, *state_in;
     int code = tensors(builder, step->in, rows_of(op, op ? op->inputs.count : 0, step->in_count), &in);
-    if (code == 0) code = tensors(builder, step->out, rows_of(op, op ? op->outputs.count : 0, step->out_count), &call->out);
+    if (code == 0 && backward) code = bind_backward(builder, step, call);
+    else if (code == 0) code = tensors(builder, step->out, rows_of(op, op ? op->outputs.count : 0, step->out_count), &call->out);
     uint32_t params = kernel || prepare ? larger(node->entry->op->params.count, step->param_count) : step->param_count;
     if (code == 0) code = tensors(builder, step->param, params, &param);
-    if (code == 0) code = tensors(builder, step->state_in, rows_of(op, op ? op->states.count : 0, step->state_count), &state_in);
-    if (code == 0) code = tensors(builder, step->state_out, rows_of(op, op ? op->states.count : 0, step->state_count), &call->state_out);
+    uint32_t states = step->kind == PLAN_KERNEL ? larger(op->states.count, step->state_count) : 0;
+    if (code == 0) code = tensors(builder, step->state_in, states, &state_in);
+    if (code == 0) code = tensors(builder, step->state_out, states, &call->state_out);
     if (code < 0) return code;
     call->in = in, call->param = param, call->state_in = state_in;
-    call->in_count = step->in_count, call->out_count = step->out_count, call->param_count = step->param_count;
+    call->in_count = step->in_count, call->out_count = backward ? step->read_count : step->out_count;
+    call->param_count = step->kind == PLAN_LOOP_BACKWARD ? node->param_count : step->param_count;
     call->state_count = step->state_count;
+    if (step->kind == PLAN_FILL) call->attrs = &node->fill;
     if (kernel || prepare) {
         call->phase = node->infer.phase, call->attrs = node->attrs, call->priv = node->priv, call->seed = node->seed;
         call->streaming = node->streaming, call->first = instance->first, call->flush = instance->flush;
+        call->again = node->role == NODE_AGAIN;
     }
     if (step->workspace >= 0) {
         struct plan_tensor workspace = {.place = PLACE_ARENA, .offset = step->workspace};
         code = add_patch(builder, &workspace, &call->workspace);
     }
     if (code == 0) code = point(builder, prepare ? &step->out[0] : &step->prepared, &call->packed);
+    if (code == 0) code = point(builder, &step->saved, &call->saved);
     if (code == 0 && step->loop) code = bind_loop(builder, s, call);
     return code;
 }
@@ -143,19 +169,20 @@ static int32_t group_of(const struct binding *binding, enum plan_place place, in
 static int bind_loop(struct builder *builder, size_t s, struct flow_call *call) {
     struct binding *binding = builder->binding;
     const struct plan_step *step = &binding->plan->steps[s];
-    const struct network *network = step->loop->body->instance->network;
+    const struct instance *body = step->loop->body->instance;
     struct loop_binding *loop = arena_new(&binding->arena, sizeof *loop);
     if (!loop) return report_memory(builder->report);
     loop->step = step;
     binding->loops[s] = loop;
     int code = binding_new(binding->context, step->loop->body, builder->report, &loop->body);
     if (code < 0) return code;
-    loop->in_group = arena_array(&binding->arena, network->input_count, sizeof *loop->in_group);
-    loop->out_group = arena_array(&binding->arena, network->output_count, sizeof *loop->out_group);
-    loop->now = arena_array(&binding->arena, network->output_count, sizeof *loop->now);
+    loop->backward = binding->plan->instance->nodes[step->node].backward;
+    loop->in_group = arena_array(&binding->arena, body->input_count, sizeof *loop->in_group);
+    loop->out_group = arena_array(&binding->arena, body->output_count, sizeof *loop->out_group);
+    loop->now = arena_array(&binding->arena, body->output_count, sizeof *loop->now);
     if (!loop->in_group || !loop->out_group || !loop->now) return report_memory(builder->report);
-    for (size_t i = 0; i < network->input_count; i++) loop->in_group[i] = group_of(loop->body, PLACE_INPUT, (int32_t)i);
-    for (size_t o = 0; o < network->output_count; o++) loop->out_group[o] = group_of(loop->body, PLACE_OUTPUT, (int32_t)o);
+    for (size_t i = 0; i < body->input_count; i++) loop->in_group[i] = group_of(loop->body, PLACE_INPUT, (int32_t)i);
+    for (size_t o = 0; o < body->output_count; o++) loop->out_group[o] = group_of(loop->body, PLACE_OUTPUT, (int32_t)o);
     loop->arena_group = group_of(loop->body, PLACE_ARENA, 0);
     call->priv = loop;
     return 0;
@@ -244,7 +271,7 @@ static int find_params(struct builder *builder) {
 static int make_outputs(struct builder *builder) {
     struct binding *binding = builder->binding;
     const struct plan *plan = binding->plan;
-    size_t count = plan->instance->network->output_count;
+    size_t count = plan->instance->output_count;
     binding->outputs = arena_array(&binding->arena, count, sizeof *binding->outputs);
     binding->dynamics = arena_array(&binding->arena, count, sizeof *binding->dynamics);
     if (!binding->outputs || !binding->dynamics) return report_memory(builder->report);

@@ -102,16 +102,17 @@ static int make_queues(struct context *context, const struct plan *plan) {
 
 /* Buffers as large as this plan needs them. Growing may move them: pointers are set again when a run finds that. */
 static int make_room(struct context *context, const struct plan *plan) {
-    const struct network *network = plan->instance->network;
-    int code = lengthen(context->from, (void **)&context->outputs, &context->output_count, network->output_count, sizeof *context->outputs);
+    const struct instance *instance = plan->instance;
+    int code =
+        lengthen(context->from, (void **)&context->outputs, &context->output_count, instance->output_count, sizeof *context->outputs);
     if (code == 0)
-        code = lengthen(context->from, (void **)&context->stages, &context->stage_count, network->input_count, sizeof *context->stages);
+        code = lengthen(context->from, (void **)&context->stages, &context->stage_count, instance->input_count, sizeof *context->stages);
     if (code == 0)
         code =
             lengthen(context->from, (void **)&context->states, &context->state_count, plan->instance->state_count, sizeof *context->states);
     if (code == 0) code = lengthen(context->from, (void **)&context->feeds, &context->feed_count, plan->feed_count, sizeof *context->feeds);
     if (code == 0) code = context_room(context, &context->arena, plan->bytes);
-    for (size_t o = 0; o < network->output_count && code == 0; o++) {
+    for (size_t o = 0; o < instance->output_count && code == 0; o++) {
         int64_t bytes;
         if (plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes))
             code = context_room(context, &context->outputs[o], bytes);

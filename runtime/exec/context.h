@@ -61,6 +61,7 @@ struct loop_binding {
     int32_t *in_group, *out_group; /* by body input, output: -1 where nothing reads it */
     int32_t arena_group;
     char **now; /* by body output: where the last iteration wrote it */
+    const struct instance_backward *backward;
 };
 
 struct binding {
@@ -187,6 +188,10 @@ int context_report(struct context *context, int code, struct report *report);
 
 /* loop.c */
 int exec_loop(const struct flow_call *call);
+/* The i-th slice along an axis, that axis left out. */
+struct flow_tensor exec_slice(const struct flow_tensor *t, int32_t axis, int64_t i);
+/* loop_backward.c */
+int exec_loop_backward(const struct flow_call *call);
 /* state.c: room for what the plan's states and feeds become; before and after a run. */
 int must_use states_bind(struct binding *binding, struct report *report);
 int must_use states_begin(struct binding *binding, struct report *report);
@@ -197,6 +202,12 @@ int exec_copy(const struct flow_call *call);
 int exec_widen(const struct flow_call *call);
 int exec_narrow(const struct flow_call *call);
 int exec_gather(const struct flow_call *call);
+/* gradient.c: attrs of a fill point at its number. */
+int exec_fill(const struct flow_call *call);
+int exec_pass(const struct flow_call *call);
+int exec_add(const struct flow_call *call);
+/* to += from, which is row-major; `to` may have any strides. */
+void tensor_add(const struct flow_call *call, const struct flow_tensor *to, const void *from);
 /* The elements of `from` in row-major order; types equal. */
 void tensor_copy(void *to, const struct flow_tensor *from);
 /* Floating types, both row-major. */

@@ -12,8 +12,7 @@ static int64_t slice_bytes(const struct flow_tensor *t, int32_t axis) {
     return bytes;
 }
 
-/* The i-th slice along an axis, that axis left out. */
-static struct flow_tensor slice(const struct flow_tensor *t, int32_t axis, int64_t i) {
+struct flow_tensor exec_slice(const struct flow_tensor *t, int32_t axis, int64_t i) {
     struct flow_tensor part = *t;
     part.rank--;
     for (int32_t a = axis; a < part.rank; a++) part.shape[a] = t->shape[a + 1], part.strides[a] = t->strides[a + 1];
@@ -35,7 +34,7 @@ static char *input_at(const struct flow_call *call, struct loop_binding *loop, s
         return workspace + plan->index;
     }
     if (plan->over[p] >= 0) {
-        struct flow_tensor part = slice(&call->in[p], plan->over[p], i);
+        struct flow_tensor part = exec_slice(&call->in[p], plan->over[p], i);
         if (plan->stage[p] < 0) return part.data;
         tensor_copy(workspace + plan->stage[p], &part);
         return workspace + plan->stage[p];
@@ -86,7 +85,13 @@ static void start_values(const struct flow_call *call, const struct plan_loop *p
 static int iterate(const struct flow_call *call, struct loop_binding *loop, size_t inputs, size_t outputs, int64_t i) {
     const struct plan_loop *plan = loop->step->loop;
     struct binding *body = loop->body;
-    for (size_t p = 0; p < inputs; p++) point(body, loop->in_group[p], input_at(call, loop, p, i));
+    char *kept = call->saved ? (char *)call->saved + 64 + i * plan->kept_bytes : NULL;
+    for (size_t p = 0; p < inputs; p++) {
+        char *at = input_at(call, loop, p, i);
+        int64_t bytes;
+        point(body, loop->in_group[p], at);
+        if (kept && plan->kept[p] >= 0 && plan_bytes(&call->in[p], &bytes) && bytes) memcpy(kept + plan->kept[p], at, (size_t)bytes);
+    }
     for (size_t o = 0; o < outputs; o++) {
         loop->now[o] = output_at(call, loop, o, i);
         point(body, loop->out_group[o], loop->now[o]);
@@ -117,6 +122,7 @@ int exec_loop(const struct flow_call *call) {
         if (plan->collect[o] >= 0 || !is_carried(plan, inputs, (int32_t)o) || loop->now[o] == call->out[o].data) continue;
         if (plan_bytes(&call->out[o], &bytes) && bytes) memcpy(call->out[o].data, loop->now[o], (size_t)bytes);
     }
+    if (call->saved) memcpy(call->saved, &made, sizeof made);
     if (call->out_count > outputs && call->out[outputs].data) *(int64_t *)call->out[outputs].data = made;
     return 0;
 }

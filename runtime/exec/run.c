@@ -153,9 +153,9 @@ static int refuse_input(const struct binding *binding, int32_t i, const struct f
         for (int32_t a = 0; a < t->rank; a++) text_format(&text, a ? ", %lld" : "%lld", (long long)t->shape[a]);
         text_put(&text, "]");
     }
-    const struct network_input *input = &instance->network->inputs[i];
-    int code = report_add(report, given->dtype == want->dtype ? FLOW_ERROR_SHAPE : FLOW_ERROR_TYPE, input->at, "input '%s': %s",
-                          input->name, text.failed ? "another tensor than planned" : text.at);
+    struct position at = (size_t)i < instance->network->input_count ? instance->network->inputs[i].at : (struct position){0};
+    int code = report_add(report, given->dtype == want->dtype ? FLOW_ERROR_SHAPE : FLOW_ERROR_TYPE, at, "input '%s': %s",
+                          instance->values[instance->inputs[i]].name, text.failed ? "another tensor than planned" : text.at);
     text_free(&text);
     return code;
 }
@@ -179,8 +179,8 @@ static int take_input(struct binding *binding, struct group *group, const struct
     if (aligned) tensor_copy(stage->data, given);
     else if (plan_contiguous(given)) memcpy(stage->data, given->data, (size_t)bytes);
     else
-        return report_add(report, FLOW_ERROR_USAGE, instance->network->inputs[group->index].at,
-                          "input '%s' is neither contiguous nor aligned", instance->network->inputs[group->index].name);
+        return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "input '%s' is neither contiguous nor aligned",
+                          instance->values[instance->inputs[group->index]].name);
     binding_point(binding, group, stage->data);
     return 0;
 }
@@ -203,7 +203,7 @@ static int point_all(struct binding *binding, const struct flow_tensor *inputs, 
 
 static void finish_outputs(struct binding *binding) {
     const struct plan *plan = binding->plan;
-    size_t count = plan->instance->network->output_count;
+    size_t count = plan->instance->output_count;
     for (size_t o = 0; o < count; o++) {
         binding->outputs[o].data = binding->context->outputs[o].data;
         if (plan->dynamic[o]) binding->outputs[o].shape[0] = binding->records[plan->dynamic[o] - 1].call.out[plan->dynamic_row[o]].shape[0];

@@ -67,7 +67,9 @@ int32_t build_ref(const struct build *build, struct network_ref ref, bool *missi
     if (ref.node < 0 || (size_t)ref.node >= build->network->node_count || build->node_of[ref.node] < 0) return -1;
     const struct instance_node *node = &made->nodes[build->node_of[ref.node]];
     *missing = ref.output < 0 || (uint32_t)ref.output >= node->out_count || node->out[ref.output] < 0;
-    return *missing ? -1 : node->out[ref.output];
+    if (*missing) return -1;
+    int32_t value = node->out[ref.output];
+    return build->values[value].apart ? build->values[value].apart - 1 : value;
 }
 
 const char *build_output_name(const struct network *network, struct network_ref ref, char buffer[80]) {
@@ -139,17 +141,21 @@ static bool is_late(const struct build *build, const struct network_ref ref) {
     return ref.node >= 0 && (size_t)ref.node < build->network->node_count && build->late[ref.node];
 }
 
+static bool gathers(const struct network_node *node) {
+    return node->kind == NETWORK_PARAMETERS || (node->kind == NETWORK_GRADIENT && node->match);
+}
+
 /* Nodes that gather parameters, and all that follows from them, wait until the
  * other nodes have declared theirs. */
 static int find_late(struct build *build) {
     const struct network *network = build->network;
     bool any = false;
-    for (size_t i = 0; i < network->node_count; i++) any |= network->nodes[i].kind == NETWORK_PARAMETERS;
+    for (size_t i = 0; i < network->node_count; i++) any |= gathers(&network->nodes[i]);
     if (!any) return 0;
     if (!(build->late = arena_array(&build->scratch, network->node_count, sizeof *build->late))) return -1;
     for (size_t i = 0; i < network->node_count; i++) {
         const struct network_node *node = &network->nodes[i];
-        bool late = node->kind == NETWORK_PARAMETERS;
+        bool late = gathers(node);
         for (size_t k = 0; k < node->in_count; k++) late |= !node->in[k].delayed && is_late(build, node->in[k].from);
         for (size_t k = 0; k < node->tie_count; k++) late |= !node->ties[k].target && is_late(build, node->ties[k].value);
         for (size_t k = 0; k < node->after_count; k++) late |= is_late(build, (struct network_ref){node->after[k], 0});
@@ -195,7 +201,7 @@ static int build_begin(struct build *build) {
     for (size_t i = 0; i < scopes; i++) map_init(&build->symbols[i], scratch);
     map_init(&build->params, scratch);
     map_init(&build->paths, scratch);
-    if (begin_feeds(build) < 0) return -1;
+    if (begin_feeds(build) < 0 || build_find_wanted(build) < 0) return -1;
 
     build->node_room = network->node_count + 1;
     build->value_room = count_uses(build) + 1;
@@ -293,7 +299,9 @@ static int make_nodes(struct build *build, bool late) {
         case NETWORK_ENTER: status = build_enter(build, (int32_t)i); break;
         case NETWORK_LOOP: status = node->body ? build_loop(build, (int32_t)i) : 0; break;
         case NETWORK_PARAMETERS: status = build_parameters(build, (int32_t)i); break;
+        case NETWORK_GRADIENT: status = build_gradient(build, (int32_t)i); break;
         }
+        if (status == 0 && build->wanted_count && build->node_of[i] >= 0) status = build_apart(build, (int32_t)i);
         if (status < 0) return status;
     }
     return 0;
@@ -352,6 +360,7 @@ static int build_once(const struct allocator *from, const struct network *networ
     arena_init(&made->arena, from);
     arena_init(&build.scratch, from);
     made->network = network, build.made = made;
+    made->input_count = network->input_count, made->output_count = network->output_count;
     made->streaming = build.streaming = options->stream != NULL && !how->outer;
     made->first = options->first, made->flush = options->flush;
     build.seed = options->seeded ? options->seed : network->seed;
@@ -371,7 +380,8 @@ static int build_once(const struct allocator *from, const struct network *networ
 void instance_free(struct instance *instance) {
     if (!instance) return;
     const struct allocator *from = instance->arena.from;
-    for (size_t i = 0; i < instance->node_count; i++) instance_free(instance->nodes[i].body);
+    for (size_t i = 0; i < instance->node_count; i++)
+        if (!instance->nodes[i].borrowed) instance_free(instance->nodes[i].body);
     arena_free(&instance->arena);
     memory_free(from, instance, sizeof *instance);
 }

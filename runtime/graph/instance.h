@@ -10,7 +10,31 @@ enum instance_kind {
     VALUE_INPUT, /* fed by the caller (or, in a loop's body, by the loop) */
     VALUE_PARAM, /* stored in the model under `name` */
     VALUE_NODE,  /* computed by node `node`, output `port` */
-    VALUE_FEED   /* what value `feed` was at the end of the run before */
+    VALUE_FEED,  /* what value `feed` was at the end of the run before */
+    VALUE_GRAD   /* a gradient: written by one node, then added to by others, in order */
+};
+
+/* Nodes beside those of the graph, put in by differentiation (grad/). */
+enum instance_role {
+    NODE_FORWARD,
+    NODE_AGAIN,    /* a forward node once more, for backward (`recompute: true`) */
+    NODE_BACKWARD, /* the vector-Jacobian product of node backward->of */
+    NODE_FILL,     /* target = fill */
+    NODE_PASS,     /* target = in[0]; may take over its memory */
+    NODE_ADD,      /* target += in[0]; the target may be any view, also one that overlaps itself */
+    NODE_JOIN      /* out[0] = in[0], in[1] .. one after another */
+};
+
+struct instance_backward {
+    int32_t of;                    /* node whose backward it is */
+    int32_t saved_of;              /* node that has saved for it: `of`, or its AGAIN */
+    const int32_t *read;           /* outputs of that node, -1: not read */
+    const int32_t *grad_out;       /* by output; -1: none arrives */
+    int32_t *grad_in, *grad_param; /* -1: not wanted */
+    uint64_t accumulate_in, accumulate_param;
+    /* LOOP: of one iteration's gradient (the node's body): by body output, the input that takes its cotangent; by body input and
+     * parameter, the output that gives its gradient; -1: none. */
+    int32_t *cotangent, *of_input, *of_param;
 };
 
 struct instance_value {
@@ -51,7 +75,12 @@ struct instance_node {
     int32_t dtype;              /* the node's type, that kernels are chosen by */
     bool streaming;
     uint64_t seed;
-    struct instance *body; /* LOOP: shapes of one iteration */
+    enum instance_role role;
+    struct instance_backward *backward;
+    int32_t target; /* FILL, PASS, ADD: a gradient, or a view of one */
+    double fill;
+    struct instance *body; /* LOOP: shapes of one iteration. Of its BACKWARD: one iteration and its gradient */
+    bool borrowed;         /* the body belongs to another node */
     int64_t iterations;    /* LOOP: the most there can be */
 };
 
@@ -62,10 +91,11 @@ struct instance {
     struct instance_value *values;
     struct instance_state *states;
     int32_t *inputs;  /* by network input; of the body too */
-    int32_t *outputs; /* by network output */
+    int32_t *outputs; /* by network output; then what differentiation adds */
     int32_t *params;  /* values of kind PARAM, in order of name */
-    size_t node_count, value_count, state_count, param_count;
+    size_t node_count, value_count, state_count, param_count, input_count, output_count;
     bool streaming, first, flush;
+    bool gradients; /* has nodes {op: gradient}, still to be made out */
 };
 
 struct instance_options {
@@ -78,6 +108,7 @@ struct instance_options {
     const struct instance *before; /* streaming, not first: the piece before, whose states go on */
     uint64_t seed;                 /* in place of the network's when `seeded` */
     bool seeded;
+    bool differentiate; /* operators are asked what their backward needs */
 };
 
 /* One shape. All errors go to the report; *out is NULL on any. */

@@ -19,6 +19,7 @@ struct build_value {
     bool native;      /* PARAM: that node is the one it is named after */
     const char *tied; /* PARAM: path of a node that ties to it, and where */
     struct position tied_at;
+    int32_t apart; /* 1 + the copy that stands for it wherever it is read; 0 */
 };
 
 /* A `state:` edge. What it repeats may come later in the order, so its type is
@@ -79,6 +80,8 @@ struct build {
     size_t *feed_next; /* by network node: of its next delayed edge; NULL: there
                           are none */
     struct build_pending *pending;
+    struct network_ref *wanted; /* what is differentiated by */
+    size_t wanted_count;
     size_t node_room, value_room, state_room;
     int32_t clocks;
     size_t like_node; /* the next node of how->like to look at for attributes */
@@ -177,6 +180,12 @@ int must_use build_ties_check(struct build *build);
 int must_use build_loop(struct build *build, int32_t index);
 int must_use build_parameters(struct build *build, int32_t index);
 int must_use build_parameters_check(struct build *build);
+
+/* instance_gradient.c */
+int must_use build_find_wanted(struct build *build);
+bool build_wanted(const struct build *build, int32_t index, uint32_t output);
+int must_use build_apart(struct build *build, int32_t index);
+int must_use build_gradient(struct build *build, int32_t index);
 
 /* instance_stream.c */
 int must_use stream_probe(const struct allocator *from, const struct network *network, const struct instance_options *options,

@@ -111,6 +111,7 @@ static int make_body(struct loop *loop) {
     struct instance_options options = *build->options;
     options.inputs = loop->inputs, options.stream = NULL, options.before = NULL;
     options.seed = build->seed, options.seeded = true;
+    options.differentiate |= build->made->gradients;
     for (size_t i = 0; i < loop->source->body->input_count; i++)
         if (!extents_contiguous(&loop->inputs[i])) {
             loop_fail(loop, FLOW_ERROR_SHAPE, loop->at[i], "its input '%s' has more elements than can be addressed",

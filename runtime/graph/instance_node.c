@@ -233,7 +233,7 @@ static void ask(struct build_asking *asking) {
     int status = asking->op->infer ? asking->op->infer(infer) : 0;
     if (status < 0 && !asking->failed && !asking->no_memory) build_fail(asking, status, asking->source->op_at, "%s", status_text(status));
     for (uint32_t i = 0; i < infer->out_count && !asking->failed; i++) build_output_check(asking, i);
-    if (!asking->failed && (infer->workspace < 0 || infer->packed < 0))
+    if (!asking->failed && (infer->workspace < 0 || infer->packed < 0 || infer->workspace_backward < 0 || infer->saved < 0))
         build_fail(asking, FLOW_ERROR_SHAPE, asking->source->op_at, "it would need more working memory than can be addressed");
 }
 
@@ -269,6 +269,8 @@ static void begin_infer(struct build_asking *asking, struct instance_node *node)
     infer->size = sizeof *infer, infer->phase = asking->build->options->phase;
     infer->host = asking->build->host, infer->owner = asking;
     infer->attrs = node->attrs, infer->priv = node->priv;
+    infer->differentiated = asking->build->options->differentiate || asking->build->made->gradients;
+    infer->backward_reads_in = infer->backward_reads_out = UINT64_MAX;
 }
 
 /* Everything between the inputs' values and the node's; node->infer is complete

@@ -217,7 +217,7 @@ int build_param_named(struct build *build, int32_t index, const char *name, cons
         struct instance_value *made = &build->made->values[id];
         made->init = init, made->flags = flags | (native ? 0u : BUILD_FOREIGN);
         made->seed = flow_key(build->seed, name);
-        build->values[id] = (struct build_value){-1, index, native, native ? NULL : source->path, at};
+        build->values[id] = (struct build_value){-1, index, native, native ? NULL : source->path, at, 0};
         return 0;
     }
     *value = (int32_t)known;

@@ -237,6 +237,7 @@ int network_read(const struct allocator *from, struct registry *registry, const 
     map_init(&reader.files, &reader.scratch);
     reader.units_end = &reader.units;
     read(&reader, network, path, text, length, options);
+    for (struct unit *unit = reader.units; unit; unit = unit->next) unit->network->segment_count = reader.segments;
     reader_free(&reader);
     bool failed = report->count != reader.errors;
     int code = report->incomplete ? FLOW_ERROR_MEMORY : failed ? report_code(report) : FLOW_OK;

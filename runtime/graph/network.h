@@ -52,9 +52,10 @@ struct network_input {
 
 enum network_kind {
     NETWORK_OPERATOR,
-    NETWORK_ENTER,     /* a value crosses into a subgraph: passes it on as a view, after checking `input` in `scope` */
-    NETWORK_LOOP,      /* repeats `body` */
-    NETWORK_PARAMETERS /* {op: parameters, with: {match}}: all matching parameters as one vector; no inputs */
+    NETWORK_ENTER,      /* a value crosses into a subgraph: passes it on as a view, after checking `input` in `scope` */
+    NETWORK_LOOP,       /* repeats `body` */
+    NETWORK_PARAMETERS, /* {op: parameters, with: {match}}: all matching parameters as one vector; no inputs */
+    NETWORK_GRADIENT    /* {op: gradient, in: {loss, of}}: the derivative of one value by another, or (match) by parameters */
 };
 
 struct network_loop {
@@ -96,7 +97,8 @@ struct network_node {
     const struct network_input *input; /* ENTER: the signature to check */
     struct network *body;              /* LOOP: owned; its output "count" is not listed there: output body->output_count of the node */
     struct network_loop loop;
-    const char *match; /* PARAMETERS */
+    const char *match; /* PARAMETERS; GRADIENT by parameters, else NULL */
+    int32_t segment;   /* nodes of one segment (`recompute: true`) are computed again for backward, together; 0: kept */
 };
 
 struct network_output {
@@ -125,8 +127,9 @@ struct network {
     size_t node_count;
     struct network_output *outputs;
     size_t output_count;
-    int32_t scope_count; /* scopes are numbered from 0 (the file) */
-    const char *weights; /* path as written, relative to the graph file; NULL */
+    int32_t segment_count; /* of nodes that are computed again, numbered from 1 */
+    int32_t scope_count;   /* scopes are numbered from 0 (the file) */
+    const char *weights;   /* path as written, relative to the graph file; NULL */
     struct position weights_at;
     struct network_rename *renames;
     size_t rename_count;
@@ -140,6 +143,9 @@ struct network_options {
     const char *const *set; /* "name=value" each: variables */
     size_t set_count;
 };
+
+/* What `op: gradient` is: ports for references; the graph's own kind of node, without a kernel. */
+extern const struct registry_entry gradient_entry;
 
 /* Reads a graph file (or text). On errors the report holds all of them; a network may come back all the same (*out not NULL), good for
  * inferring, so that shape errors elsewhere in the file are reported too. */

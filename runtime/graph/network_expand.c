@@ -24,6 +24,7 @@ static struct draft *draft_new(struct reader *reader, struct frame *frame, enum 
     unit->drafts[unit->count++] = draft;
     draft->frame = frame;
     draft->node = (struct network_node){.kind = kind, .path = path, .param_path = param_path, .at = at, .op_at = at, .scope = frame->scope};
+    draft->node.segment = frame->segment;
     draft->node.loop.index = draft->node.loop.until = -1, draft->node.loop.max = -1;
     return draft;
 }
@@ -232,6 +233,30 @@ static bool read_parameters(struct reader *reader, struct draft *draft, const st
     return true;
 }
 
+/* `recompute: true`: a segment of its own, unless it lies within one. */
+static int32_t read_segment(struct reader *reader, const struct frame *frame, const struct item *item, int32_t outer) {
+    const struct document *recompute = document_get(item->doc, "recompute");
+    const struct document *made = recompute ? variables_put(reader, frame->environment, recompute) : NULL;
+    bool again = false;
+    if (made && !document_bool(made, &again)) reader_fail(reader, made->at, "'recompute' is true or false");
+    return outer || !again ? outer : ++reader->segments;
+}
+
+/* {op: gradient, in: {loss, of}}, or `with: {params: pattern}` in place of `of`. */
+static bool read_gradient(struct reader *reader, struct draft *draft, const struct document *with) {
+    static const char *const keys[] = {"params", NULL};
+    const struct document *params = document_get(with, "params");
+    draft->node.kind = NETWORK_GRADIENT;
+    draft->entry = &gradient_entry;
+    if (with && !reader_keys(reader, with, keys, "`with` of 'gradient'")) return false;
+    if (params && params->kind != DOCUMENT_SCALAR) {
+        reader_fail(reader, params->at, "'params' is a pattern of names, such as \"net.*\"");
+        return false;
+    }
+    draft->node.match = params ? params->text : NULL;
+    return true;
+}
+
 static const struct document *read_with(struct reader *reader, struct frame *frame, const struct document *node, bool *right) {
     const struct document *with = document_get(node, "with"), *made = with ? variables_put(reader, frame->environment, with) : NULL;
     if (made && document_null(made)) return NULL;
@@ -256,13 +281,12 @@ static void expand_operator(struct reader *reader, struct frame *frame, struct i
     draft->broken = true;
     if (async) reader_fail_as(reader, FLOW_ERROR_UNSUPPORTED, async->at, "'async' is not available yet in this version");
     if (!name) return;
-    if (strcmp(name, "gradient") == 0) {
-        reader_fail_as(reader, FLOW_ERROR_UNSUPPORTED, item->op->at, "operator 'gradient' is not available yet in this version");
-        return;
-    }
     draft->node.with = with;
+    draft->node.segment = read_segment(reader, frame, item, frame->segment);
     if (strcmp(name, "parameters") == 0) {
         right = read_parameters(reader, draft, with) && right;
+    } else if (strcmp(name, "gradient") == 0) {
+        right = read_gradient(reader, draft, with) && right;
     } else {
         draft->entry = find_operator(reader, name, item->op->at);
         if (!draft->entry || !known) return;
@@ -323,6 +347,7 @@ static struct frame *instance(struct reader *reader, struct frame *outer, struct
                             .at = item->at,
                             .root = body != NULL};
     frame->file_environment = file ? environment : outer->file_environment;
+    frame->segment = body ? 0 : read_segment(reader, outer, item, outer->segment);
     definition->open = true, reader->nesting++;
     const char *node = reader->node;
     bool right = expand_frame(reader, frame);
@@ -423,8 +448,8 @@ static void expand_graph(struct reader *reader, struct frame *frame, struct item
 /* ---- Nodes ---- */
 
 static bool expand_node(struct reader *reader, struct frame *frame, struct item *item) {
-    static const char *const keys[] = {"op",    "graph", "in",   "with", "tie",   "state", "init", "repeat",
-                                       "share", "carry", "loop", "doc",  "async", "lag",   NULL};
+    static const char *const keys[] = {"op",    "graph", "in",   "with", "tie",   "state", "init",      "repeat",
+                                       "share", "carry", "loop", "doc",  "async", "lag",   "recompute", NULL};
     const struct document *node = item->doc;
     char *path = reader_join(reader, frame->path, item->name), *param_path = reader_join(reader, frame->param_path, item->name);
     if (!path || !param_path) return false;

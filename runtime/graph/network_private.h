@@ -89,6 +89,7 @@ struct frame {
     const char *path, *param_path; /* NULL: the file */
     struct position at;            /* of the node's key */
     int32_t scope;
+    int32_t segment;  /* of its nodes: see network_node */
     struct map names; /* -> index into items */
     struct item *items;
     size_t item_count;
@@ -185,6 +186,7 @@ struct reader {
     struct tie_job *ties;
     size_t tie_count, tie_capacity;
     int64_t nodes, work, nearest_work;
+    int32_t segments; /* that are computed again */
     int32_t nesting;
     bool stopped; /* out of memory, too large, or too many errors: give up */
     bool memory;

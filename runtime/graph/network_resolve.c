@@ -346,6 +346,11 @@ static void resolve_operator(struct reader *reader, struct frame *frame, struct 
     bool fed = resolve_feeds(reader, frame, item, &ports);
     if (!fed) draft->broken = true;
     else if (!draft->keys_wrong) check_fed(reader, draft, &ports);
+    if (fed && draft->node.kind == NETWORK_GRADIENT && (ports.fed[1] != 0) == (draft->node.match != NULL)) {
+        reader_fail(reader, draft->node.op_at,
+                    "operator 'gradient' takes the derivative by either 'of' (a value) or, in `with`, 'params' (a pattern of names)");
+        draft->broken = true;
+    }
     if (reader->stopped || draft->broken) return;
     draft->node.in = reader_new(reader, ports.feed_count, sizeof *draft->node.in);
     for (size_t i = 0; draft->node.in && i < ports.feed_count; i++) {

@@ -26,6 +26,8 @@ struct plan_build {
     bool *needed;                       /* by node */
     bool *constant;                     /* by node: the same in every run */
     bool *wide;                         /* by node: half tensors are widened around its kernel */
+    bool *differentiated;               /* by node: a needed node is its backward, or reads what it saves */
+    int32_t *saved;                     /* by node: block of what it saves; -1 */
     const struct flow_kernel **kernels; /* by node */
     struct plan **bodies;               /* by node: of loops */
     int32_t *home;                      /* by value (owners): block; -1 */
@@ -66,6 +68,15 @@ int must_use plan_produce(struct plan_build *build, const struct instance_node *
 /* plan_loop.c */
 int must_use plan_loop_body(struct plan_build *build, int32_t node);
 int must_use plan_loop_step(struct plan_build *build, int32_t node);
+int must_use plan_loop_backward(struct plan_build *build, int32_t node);
+
+/* plan_grad.c: steps of the nodes that differentiation put in. */
+int must_use plan_grad_step(struct plan_build *build, int32_t node);
+/* Room for what the step's node saves, when a backward reads it. */
+int must_use plan_saved(struct plan_build *build, int32_t node, int64_t bytes, struct plan_tensor *out);
+int must_use plan_operand(struct plan_build *build, int32_t value, int32_t node, bool strided, struct plan_tensor *out);
+int must_use plan_workspace(struct plan_build *build, struct plan_step *step, int64_t bytes);
+int must_use plan_gather(struct plan_build *build, int32_t node);
 
 /* plan_stream.c: streams, events, clocks. */
 int must_use plan_stream(struct plan_build *build);
@@ -88,9 +99,10 @@ static inline int32_t plan_root(const struct plan_build *build, int32_t block) {
     return block;
 }
 
-/* All tensors of a step, one after another: inputs, outputs, parameters, states in, states out, what was prepared. */
+/* All tensors of a step, one after another: inputs, outputs, parameters, states in, states out, outputs that backward reads and their
+ * gradients, what was prepared, what is saved. */
 static inline uint32_t plan_step_tensor_count(const struct plan_step *step) {
-    return step->in_count + step->out_count + step->param_count + 2 * step->state_count + 1;
+    return step->in_count + step->out_count + step->param_count + 2 * step->state_count + 2 * step->read_count + 2;
 }
 static inline struct plan_tensor *plan_step_tensor(struct plan_step *step, uint32_t i, bool *written) {
     *written = false;
@@ -99,7 +111,11 @@ static inline struct plan_tensor *plan_step_tensor(struct plan_step *step, uint3
     if ((i -= step->out_count) < step->param_count) return &step->param[i];
     if ((i -= step->param_count) < step->state_count) return &step->state_in[i];
     if ((i -= step->state_count) < step->state_count) return *written = true, &step->state_out[i];
-    return &step->prepared;
+    if ((i -= step->state_count) < step->read_count) return &step->read[i];
+    if ((i -= step->read_count) < step->read_count) return &step->grad_out[i];
+    if (i - step->read_count == 0) return &step->prepared;
+    *written = step->kind == PLAN_KERNEL || step->kind == PLAN_LOOP;
+    return &step->saved;
 }
 /* The copy that keeps a value for the next run. */
 static inline bool plan_keeps_feed(const struct plan_build *build, const struct plan_step *step) {

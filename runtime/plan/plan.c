@@ -17,9 +17,10 @@ static int prepare_scratch(struct plan_build *build) {
     build->kernels = arena_array(&build->scratch, nodes, sizeof *build->kernels);
     build->bodies = arena_array(&build->scratch, nodes, sizeof *build->bodies);
     build->home = marks(build, values), build->dense = marks(build, values), build->wider = marks(build, values);
+    build->differentiated = arena_array(&build->scratch, nodes, sizeof *build->differentiated), build->saved = marks(build, nodes);
     build->claim = marks(build, values), build->param = marks(build, values), build->feed = marks(build, values);
     bool all = build->needed && build->constant && build->wide && build->kernels && build->bodies && build->home && build->dense &&
-               build->wider && build->claim && build->param && build->feed;
+               build->wider && build->claim && build->param && build->feed && build->differentiated && build->saved;
     return all ? 0 : report_memory(build->report);
 }
 
@@ -52,9 +53,9 @@ static int find_dynamic(struct plan_build *build, size_t o) {
     const struct instance *instance = build->instance;
     int32_t v = instance->outputs[o], owner = plan_owner_index(instance, v);
     const struct instance_value *base = &instance->values[owner];
+    if (!base->dynamic || o >= instance->network->output_count) return 0;
     struct position at = instance->network->outputs[o].at;
     const char *name = instance->network->outputs[o].name;
-    if (!base->dynamic) return 0;
     if (build->body)
         return report_add(build->report, FLOW_ERROR_UNSUPPORTED, at,
                           "output '%s' of a loop's body has an extent that is known after it ran only", name);
@@ -71,7 +72,7 @@ static int find_dynamic(struct plan_build *build, size_t o) {
 
 static int list_outputs(struct plan_build *build) {
     struct plan *plan = build->plan;
-    size_t count = build->instance->network->output_count;
+    size_t count = build->instance->output_count;
     plan->outputs = plan_tensors(build, count);
     plan->dynamic = arena_array(&plan->arena, count, sizeof *plan->dynamic);
     plan->dynamic_row = arena_array(&plan->arena, count, sizeof *plan->dynamic_row);

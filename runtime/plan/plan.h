@@ -7,13 +7,18 @@
 #include "graph/instance.h"
 
 enum plan_step_kind {
-    PLAN_KERNEL, /* calls the operator's kernel */
-    PLAN_COPY,   /* makes a strided value contiguous, or brings a value to an output or a feed */
-    PLAN_WIDEN,  /* f16/bf16 -> f32, and */
-    PLAN_NARROW, /* back */
-    PLAN_LOOP,   /* runs `body` */
-    PLAN_GATHER, /* {op: parameters}: parameters side by side */
-    PLAN_PREPARE /* the operator's prepare, where its parameters are computed: out[0] is what it fills */
+    PLAN_KERNEL,   /* calls the operator's kernel */
+    PLAN_COPY,     /* makes a strided value contiguous, or brings a value to an output or a feed */
+    PLAN_WIDEN,    /* f16/bf16 -> f32, and */
+    PLAN_NARROW,   /* back */
+    PLAN_LOOP,     /* runs `body` */
+    PLAN_GATHER,   /* {op: parameters}: parameters side by side */
+    PLAN_PREPARE,  /* the operator's prepare, where its parameters are computed: out[0] is what it fills */
+    PLAN_BACKWARD, /* calls the kernel's backward: out[] are the gradients by input, then by parameter */
+    PLAN_LOOP_BACKWARD,
+    PLAN_FILL, /* out[0] = a number */
+    PLAN_PASS, /* out[0] = in[0], which it may lie upon */
+    PLAN_ADD   /* out[0] += in[0] */
 };
 
 /* Where a tensor lives. */
@@ -49,6 +54,12 @@ struct plan_loop {
     int32_t *over;    /* by body input: the axis whose slices it gets; -1 */
     int32_t *collect; /* by body output: the axis along which it is stacked; -1 */
     int32_t until, index_input; /* body output, body input; -1 */
+    /* What the forward loop keeps for backward, in the step's `saved`: the number of iterations made, then, in each, the carried inputs. By
+     * body input, offset within an iteration's part; -1. */
+    int64_t *kept, kept_bytes;
+    /* LOOP_BACKWARD: offsets from the step's workspace; -1: none. By body input and, after those, parameter: where its gradient in the
+     * iteration in hand goes; by body output: the cotangent it is given. */
+    int64_t *gradient, *cotangent;
 };
 
 struct plan_step {
@@ -58,7 +69,10 @@ struct plan_step {
     const struct flow_kernel *kernel;
     struct plan_tensor *in, *out, *param, *state_in, *state_out;
     uint32_t in_count, out_count, param_count, state_count;
-    int64_t workspace; /* offset in the arena, -1: none */
+    struct plan_tensor *read, *grad_out; /* BACKWARD: outputs of the forward node, and their gradients; read_count of each */
+    uint32_t read_count;
+    struct plan_tensor saved; /* what the forward kernel leaves for its backward */
+    int64_t workspace;        /* offset in the arena, -1: none */
     int64_t workspace_bytes;
     int32_t packed;              /* index among the plan's prepared blocks; -1 */
     struct plan_tensor prepared; /* filled by a PLAN_PREPARE step; PLACE_NONE where there is none */

@@ -19,6 +19,11 @@ static const char *kind_name(const struct plan_step *step, const struct plan *pl
     case PLAN_LOOP: return "loop";
     case PLAN_GATHER: return "parameters";
     case PLAN_PREPARE: return "(prepare)";
+    case PLAN_BACKWARD: return "(backward)";
+    case PLAN_LOOP_BACKWARD: return "loop backward";
+    case PLAN_FILL: return "(fill)";
+    case PLAN_PASS: return "(pass on)";
+    case PLAN_ADD: return "(add)";
     }
     return "?";
 }
@@ -88,7 +93,7 @@ static int64_t packed_bytes(const struct plan *plan) {
 
 static int64_t output_bytes(const struct plan *plan) {
     int64_t sum = 0, bytes;
-    for (size_t o = 0; o < plan->instance->network->output_count; o++)
+    for (size_t o = 0; o < plan->instance->output_count; o++)
         if (plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes)) sum += bytes;
     return sum;
 }

@@ -27,15 +27,29 @@ static void need(struct plan_build *build, int32_t value, int32_t *stack, size_t
     }
 }
 
+/* A backward node reads outputs of its forward node, and what that, or its repetition, has saved. */
+static void need_backward(struct plan_build *build, const struct instance_node *node, int32_t *stack, size_t *depth, bool *fed) {
+    const struct instance_backward *backward = node->backward;
+    if (!backward) return;
+    const struct instance_node *of = &build->instance->nodes[backward->of];
+    for (uint32_t k = 0; k < of->out_count; k++) need(build, backward->read[k], stack, depth, fed);
+    build->differentiated[backward->of] = build->differentiated[backward->saved_of] = true;
+    if ((of->infer.saved <= 0 && of->source->kind != NETWORK_LOOP) || build->needed[backward->saved_of]) return;
+    build->needed[backward->saved_of] = true, stack[(*depth)++] = backward->saved_of;
+}
+
 static int mark_needed(struct plan_build *build) {
     const struct instance *instance = build->instance;
     int32_t *stack = arena_array(&build->scratch, instance->node_count, sizeof *stack);
     bool *fed = arena_array(&build->scratch, instance->value_count, sizeof *fed);
     if (!stack || !fed) return report_memory(build->report);
     size_t depth = 0;
-    for (size_t o = 0; o < instance->network->output_count; o++) need(build, instance->outputs[o], stack, &depth, fed);
+    for (size_t n = 0; n < instance->node_count; n++)
+        if (instance->nodes[n].role > NODE_AGAIN) build->needed[n] = true, stack[depth++] = (int32_t)n;
+    for (size_t o = 0; o < instance->output_count; o++) need(build, instance->outputs[o], stack, &depth, fed);
     while (depth) {
         const struct instance_node *node = &instance->nodes[stack[--depth]];
+        need_backward(build, node, stack, &depth, fed);
         for (uint32_t i = 0; i < node->in_count; i++) need(build, node->in[i], stack, &depth, fed);
         for (uint32_t i = 0; i < node->param_count; i++) need(build, node->param[i], stack, &depth, fed);
     }
@@ -62,7 +76,8 @@ static void mark_constant(struct plan_build *build) {
     const struct instance *instance = build->instance;
     for (size_t n = 0; n < instance->node_count; n++) {
         const struct instance_node *node = &instance->nodes[n];
-        if (!build->needed[n] || node->source->kind == NETWORK_LOOP || node->streaming || node->state_count || phase_training(node))
+        if (!build->needed[n] || node->role != NODE_FORWARD || node->source->kind == NETWORK_LOOP || node->streaming || node->state_count ||
+            phase_training(node))
             continue;
         uint32_t flags = node->entry ? node->entry->op->flags : 0, inputs = 0;
         bool constant = !(flags & FLOW_OP_RANDOM);
@@ -109,17 +124,23 @@ static int check_dynamic(struct plan_build *build, const struct instance_node *n
 static int select_node(struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
     int code = check_dynamic(build, node);
-    if (code < 0) return code;
+    if (code < 0 || node->role > NODE_BACKWARD) return code;
     if (node->source->kind == NETWORK_LOOP) return plan_loop_body(build, n);
     if (node->source->kind == NETWORK_PARAMETERS) return 0;
+    bool backward = build->differentiated[n] || node->role == NODE_BACKWARD;
     if (build->body && node->state_count)
         return report_add(build->report, FLOW_ERROR_UNSUPPORTED, node->source->op_at, "node '%s': a loop's body cannot be streamed",
                           node->source->path);
     if (!node->entry)
         return report_add(build->report, FLOW_ERROR_INTERNAL, node->source->op_at, "node '%s' is neither a view nor an operator",
                           node->source->path);
-    const struct flow_kernel *kernel =
-        registry_kernel(node->entry, build->options->device, node->dtype, build->options->host->isa, &node->infer);
+    const struct flow_kernel *kernel = (backward ? registry_kernel_backward : registry_kernel)(
+        node->entry, build->options->device, node->dtype, build->options->host->isa, &node->infer);
+    if (!kernel && backward && registry_kernel(node->entry, build->options->device, node->dtype, build->options->host->isa, &node->infer))
+        return report_add(build->report, FLOW_ERROR_UNSUPPORTED, node->source->op_at,
+                          "node '%s': operator '%s' has no backward: no gradient can flow through it (cut it off with stop_gradient, or "
+                          "freeze what lies before it)",
+                          node->source->path, node->entry->op->name);
     if (!kernel) return no_kernel(build, node);
     build->kernels[n] = kernel;
     build->wide[n] = plan_half(node->dtype) && !(kernel->types >> node->dtype & 1u);
@@ -134,7 +155,7 @@ int plan_select(struct plan_build *build) {
     mark_constant(build);
     for (size_t n = 0; n < instance->node_count; n++) {
         if (!build->needed[n]) continue;
-        if (views_alone(instance, &instance->nodes[n])) {
+        if (instance->nodes[n].role <= NODE_AGAIN && views_alone(instance, &instance->nodes[n])) {
             build->needed[n] = false;
             continue;
         }

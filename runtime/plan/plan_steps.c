@@ -71,6 +71,7 @@ struct plan_step *plan_step_add(struct plan_build *build, enum plan_step_kind ki
     struct plan_step *step = &build->steps[build->step_count++];
     *step = (struct plan_step){.kind = kind, .node = node, .workspace = -1, .packed = -1, .event = -1, .takes = -1};
     step->prepared.type.rank = -1, step->prepared.index = -1, step->prepared.value = -1;
+    step->saved = step->prepared;
     return step;
 }
 
@@ -83,6 +84,7 @@ static int home(struct plan_build *build, int32_t owner, int32_t *block) {
     if (!plan_bytes(&value->type, &bytes)) return too_large(build, owner);
     enum plan_place place = value->kind == VALUE_INPUT ? PLACE_INPUT : value->kind == VALUE_PARAM ? PLACE_PARAM : PLACE_FEED;
     int32_t index = value->kind == VALUE_INPUT ? value->index : value->kind == VALUE_PARAM ? build->param[owner] : build->feed[owner];
+    if (value->kind == VALUE_GRAD) index = build->claim[owner], place = index >= 0 ? PLACE_OUTPUT : PLACE_ARENA;
     if (value->kind == VALUE_NODE)
         return report_add(build->report, FLOW_ERROR_INTERNAL, (struct position){0}, "'%s' is read before it is computed", value->name);
     int code = plan_block_new(build, place, index, bytes, owner, block);
@@ -148,7 +150,7 @@ int plan_dense(struct plan_build *build, int32_t value, int32_t node, struct pla
 }
 
 /* What the kernel of `node` reads for `value`: as it lies, or widened, or made contiguous. */
-static int operand(struct plan_build *build, int32_t value, int32_t node, bool strided, struct plan_tensor *out) {
+int plan_operand(struct plan_build *build, int32_t value, int32_t node, bool strided, struct plan_tensor *out) {
     if (value < 0 || build->instance->values[value].type.rank < 0) return 0;
     int32_t dtype = build->instance->values[value].type.dtype;
     if (build->wide[node] && plan_half(dtype)) return converted(build, PLAN_WIDEN, value, node, FLOW_F32, build->wider, out);
@@ -174,11 +176,11 @@ static int convert_constants(struct plan_build *build, int32_t n) {
     int code = 0;
     for (uint32_t i = 0; i < node->in_count && code == 0; i++) {
         if (node->in[i] < 0 || !constant_owner(build, node->in[i])) continue;
-        if (node->source->kind == NETWORK_OPERATOR) code = operand(build, node->in[i], n, port_strided(node, i), &unused);
+        if (node->source->kind == NETWORK_OPERATOR) code = plan_operand(build, node->in[i], n, port_strided(node, i), &unused);
         else code = plan_dense(build, node->in[i], n, &unused);
     }
     for (uint32_t i = 0; i < node->param_count && code == 0; i++)
-        if (node->param[i] >= 0 && constant_owner(build, node->param[i])) code = operand(build, node->param[i], n, false, &unused);
+        if (node->param[i] >= 0 && constant_owner(build, node->param[i])) code = plan_operand(build, node->param[i], n, false, &unused);
     return code;
 }
 
@@ -271,7 +273,7 @@ static int add_prepare(struct plan_build *build, int32_t n, const struct plan_te
 
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-static int add_workspace(struct plan_build *build, struct plan_step *step, int64_t bytes) {
+int plan_workspace(struct plan_build *build, struct plan_step *step, int64_t bytes) {
     if (bytes <= 0) return 0;
     if (bytes > INT64_MAX / 4) return too_large(build, -1);
     int32_t block;
@@ -293,27 +295,30 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     struct plan_tensor *narrow = plan_tensors(build, node->out_count);
     if (!in || !out || !param || !state_in || !state_out || !narrow) return report_memory(build->report);
     int code = 0;
-    for (uint32_t i = 0; i < node->in_count && code == 0; i++) code = operand(build, node->in[i], n, port_strided(node, i), &in[i]);
-    for (uint32_t i = 0; i < node->param_count && code == 0; i++) code = operand(build, node->param[i], n, false, &param[i]);
+    for (uint32_t i = 0; i < node->in_count && code == 0; i++) code = plan_operand(build, node->in[i], n, port_strided(node, i), &in[i]);
+    for (uint32_t i = 0; i < node->param_count && code == 0; i++) code = plan_operand(build, node->param[i], n, false, &param[i]);
     int32_t packed = -1;
     struct plan_tensor prepared = {.index = -1, .value = -1, .type = {.rank = -1}};
     if (code == 0) code = add_prepare(build, n, param, larger(node->param_count, op->params.count), &packed, &prepared);
     if (code == 0) code = plan_produce(build, node, out);
     if (code == 0 && build->wide[n]) code = widen_outputs(build, out, node->out_count, narrow);
     if (code == 0) code = add_states(build, n, state_in, state_out);
+    struct plan_tensor saved = {.index = -1, .value = -1, .type = {.rank = -1}};
+    if (code == 0 && build->differentiated[n]) code = plan_saved(build, n, node->infer.saved, &saved);
     if (code < 0) return code;
     struct plan_step *step = plan_step_add(build, PLAN_KERNEL, n);
     if (!step) return report_memory(build->report);
+    step->saved = saved;
     step->kernel = build->kernels[n], step->packed = packed, step->prepared = prepared;
     step->in = in, step->out = out, step->param = param, step->state_in = state_in, step->state_out = state_out;
     step->in_count = node->in_count, step->out_count = node->out_count, step->param_count = node->param_count, step->state_count = states;
     if (packed >= 0) build->packed[packed].step = (int32_t)build->step_count - 1;
-    code = add_workspace(build, step, node->infer.workspace);
+    code = plan_workspace(build, step, node->infer.workspace);
     return code == 0 ? add_narrow(build, n, out, narrow, node->out_count) : code;
 }
 
 /* {op: parameters}: its parameters, in order of name, as one vector. */
-static int add_gather(struct plan_build *build, int32_t n) {
+int plan_gather(struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
     uint32_t count = node->in_count + node->param_count;
     struct plan_tensor *in = plan_tensors(build, count), *out = plan_tensors(build, node->out_count);
@@ -332,9 +337,10 @@ static int add_gather(struct plan_build *build, int32_t n) {
 }
 
 static int add_node(struct plan_build *build, int32_t n) {
+    if (build->instance->nodes[n].role > NODE_AGAIN) return plan_grad_step(build, n);
     switch (build->instance->nodes[n].source->kind) {
     case NETWORK_LOOP: return plan_loop_step(build, n);
-    case NETWORK_PARAMETERS: return add_gather(build, n);
+    case NETWORK_PARAMETERS: return plan_gather(build, n);
     default: return add_kernel(build, n);
     }
 }
@@ -344,7 +350,7 @@ static int add_node(struct plan_build *build, int32_t n) {
 /* A value that a kernel of each run computes is computed in the output's own buffer; so is the owner of a view that is all of it. */
 static void claim_outputs(struct plan_build *build) {
     const struct instance *instance = build->instance;
-    for (size_t o = 0; o < instance->network->output_count; o++) {
+    for (size_t o = 0; o < instance->output_count; o++) {
         int32_t v = instance->outputs[o];
         if (v < 0) continue;
         int32_t owner = plan_owner_index(instance, v);
@@ -352,7 +358,8 @@ static void claim_outputs(struct plan_build *build) {
         int64_t bytes, base_bytes;
         bool whole = v == owner || (value->view_offset == 0 && plan_bytes(&value->type, &bytes) && plan_bytes(&base->type, &base_bytes) &&
                                     bytes == base_bytes && value->type.dtype == base->type.dtype);
-        if (base->kind != VALUE_NODE || build->constant[base->node] || !whole) continue;
+        if ((base->kind != VALUE_NODE && base->kind != VALUE_GRAD) || !whole) continue;
+        if (base->kind == VALUE_NODE && build->constant[base->node]) continue;
         if (build->claim[owner] < 0 && plan_contiguous(&value->type) && plan_contiguous(&base->type)) build->claim[owner] = (int32_t)o;
     }
 }
@@ -376,24 +383,26 @@ static int copy_outputs(struct plan_build *build, int32_t n, const int32_t *firs
         if (code == 0) code = plan_locate(build, v, &from);
         int64_t bytes;
         if (code == 0 && plan_bytes(&to.type, &bytes)) code = plan_block_new(build, PLACE_OUTPUT, o, bytes, v, &to.index);
-        if (code == 0) code = add_move(build, PLAN_COPY, n, &from, &to);
+        bool end = n == (int32_t)instance->node_count;
+        if (code == 0) code = add_move(build, PLAN_COPY, end ? -1 : n, &from, &to);
         if (code < 0) return code;
     }
     return 0;
 }
 
-/* Outputs by the node after which they can be copied: lists, first[node + 1], in order of output. */
+/* Outputs by the node after which they can be copied (node_count: at the end): lists, first[node + 1], in order of output. */
 static int list_outputs(struct plan_build *build, int32_t **first, int32_t **next) {
     const struct instance *instance = build->instance;
-    size_t count = instance->network->output_count;
-    *first = arena_array(&build->scratch, instance->node_count + 1, sizeof **first);
+    size_t count = instance->output_count;
+    *first = arena_array(&build->scratch, instance->node_count + 2, sizeof **first);
     *next = arena_array(&build->scratch, count, sizeof **next);
     if (!*first || !*next) return report_memory(build->report);
-    for (size_t n = 0; n <= instance->node_count; n++) (*first)[n] = -1;
+    for (size_t n = 0; n <= instance->node_count + 1; n++) (*first)[n] = -1;
     for (size_t o = count; o-- > 0;) {
         if (instance->outputs[o] < 0) continue;
         const struct instance_value *base = plan_owner(instance, instance->outputs[o]);
         int32_t n = base->kind == VALUE_NODE && !build->constant[base->node] ? base->node : -1;
+        if (base->kind == VALUE_GRAD) n = (int32_t)instance->node_count; /* whole when all has been added */
         (*next)[o] = (*first)[n + 1], (*first)[n + 1] = (int32_t)o;
     }
     return 0;
@@ -439,5 +448,6 @@ int plan_steps(struct plan_build *build) {
         code = add_node(build, (int32_t)n);
         if (code == 0) code = copy_outputs(build, (int32_t)n, first, next);
     }
+    if (code == 0) code = copy_outputs(build, (int32_t)instance->node_count, first, next);
     return code == 0 ? keep_feeds(build) : code;
 }

@@ -18,7 +18,9 @@ static double step_cost(const struct plan_build *build, struct plan_step *step) 
         for (size_t s = step->loop->body->once_count; s < step->loop->body->step_count; s++) body += step->loop->body->steps[s].cost;
         return CALL + body * (double)step->loop->iterations;
     }
-    const struct flow_infer *infer = step->kind == PLAN_KERNEL ? &build->instance->nodes[step->node].infer : NULL;
+    if (step->kind == PLAN_LOOP_BACKWARD) return CALL + 3 * (double)step->loop->iterations * CALL;
+    const struct flow_infer *infer =
+        step->kind == PLAN_KERNEL || step->kind == PLAN_BACKWARD ? &build->instance->nodes[step->node].infer : NULL;
     double flops = infer ? infer->flops : 0, bytes = infer ? infer->bytes : 0;
     bool written;
     for (uint32_t i = 0; bytes <= 0 && i < plan_step_tensor_count(step); i++) {

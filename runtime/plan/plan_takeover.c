@@ -24,10 +24,9 @@ static int tensors_in(const struct plan_build *build, struct plan_step *step, in
 }
 
 /* NULL: yes. */
-static const char *refuse(const struct plan_build *build, int32_t s, const struct plan_tensor *out, uint32_t input) {
+static const char *refuse(const struct plan_build *build, int32_t s, const struct plan_tensor *out, const struct plan_tensor *in) {
     struct plan_step *step = &build->steps[s];
-    if (input >= step->in_count || step->in[input].place == PLACE_NONE) return "that input is not connected";
-    const struct plan_tensor *in = &step->in[input];
+    if (!in || in->place == PLACE_NONE) return "that input is not connected";
     int32_t root = plan_root(build, in->index);
     const struct plan_block *block = &build->blocks[root], *own = &build->blocks[out->index];
     int64_t bytes, out_bytes;
@@ -58,16 +57,34 @@ static void take(struct plan_build *build, struct plan_tensor *out, int32_t root
     }
 }
 
+/* A gradient may be written over the one that it is made from: where it is that one unchanged, or the operator works element by element
+ * and has no other to write. */
+static void take_gradient(struct plan_build *build, int32_t s) {
+    struct plan_step *step = &build->steps[s];
+    bool pass = step->kind == PLAN_PASS;
+    struct plan_tensor *out = NULL, *in = pass ? &step->in[0] : &step->grad_out[0];
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < step->out_count; k++)
+        if (step->out[k].place != PLACE_NONE) out = &step->out[k], count++;
+    if (count != 1 || build->blocks[out->index].first != s || out->offset != 0) return;
+    if (!pass && !(build->instance->nodes[step->node].entry->op->flags & FLOW_OP_POINTWISE)) return;
+    int64_t bytes;
+    if (!plan_bytes(&out->type, &bytes) || bytes != build->blocks[out->index].bytes || !plan_contiguous(&out->type)) return;
+    step->apart = refuse(build, s, out, in);
+    if (!step->apart) take(build, out, plan_root(build, in->index)), step->takes = 0;
+}
+
 void plan_takeover(struct plan_build *build) {
     for (size_t s = 0; s < build->step_count; s++) {
         struct plan_step *step = &build->steps[s];
+        if (step->kind == PLAN_PASS || (step->kind == PLAN_BACKWARD && step->read_count)) take_gradient(build, (int32_t)s);
         if (step->kind != PLAN_KERNEL) continue;
         const struct flow_ports *ports = &build->instance->nodes[step->node].entry->op->outputs;
         for (uint32_t k = 0; k < step->out_count && ports->count; k++) {
             struct plan_tensor *out = &step->out[k];
             uint32_t input = ports->at[k < ports->count ? k : ports->count - 1].flags >> 16;
             if (!input || out->place == PLACE_NONE || build->blocks[out->index].first != (int32_t)s) continue;
-            const char *reason = refuse(build, (int32_t)s, out, input - 1);
+            const char *reason = refuse(build, (int32_t)s, out, input - 1 < step->in_count ? &step->in[input - 1] : NULL);
             if (reason) {
                 if (!step->apart) step->apart = reason;
                 continue;

@@ -527,11 +527,11 @@ int registry_sources(struct registry *registry, const struct registry_entry ***o
 }
 
 static const struct flow_kernel *best_kernel(const struct registry_entry *entry, int32_t device, uint32_t type, int32_t isa,
-                                             const struct flow_infer *infer) {
+                                             const struct flow_infer *infer, bool backward) {
     const struct flow_kernel *best = NULL;
     for (uint32_t i = 0; i < entry->kernel_count; i++) {
         const struct flow_kernel *kernel = &entry->kernels[i];
-        if (kernel->device != device || kernel->isa > isa || !(kernel->types & type)) continue;
+        if (kernel->device != device || kernel->isa > isa || !(kernel->types & type) || (backward && !kernel->backward)) continue;
         if (best && kernel->priority <= best->priority) continue;
         if (kernel->supports && infer && !kernel->supports(infer)) continue;
         best = kernel;
@@ -542,9 +542,14 @@ static const struct flow_kernel *best_kernel(const struct registry_entry *entry,
 const struct flow_kernel *registry_kernel(const struct registry_entry *entry, int32_t device, int32_t dtype, int32_t isa,
                                           const struct flow_infer *infer) {
     if (dtype < 0 || dtype >= FLOW_TYPE_COUNT) return NULL;
-    const struct flow_kernel *kernel = best_kernel(entry, device, 1u << dtype, isa, infer);
-    if (!kernel && (dtype == FLOW_F16 || dtype == FLOW_BF16)) kernel = best_kernel(entry, device, FLOW_TYPE(F32), isa, infer);
+    const struct flow_kernel *kernel = best_kernel(entry, device, 1u << dtype, isa, infer, false);
+    if (!kernel && (dtype == FLOW_F16 || dtype == FLOW_BF16)) kernel = best_kernel(entry, device, FLOW_TYPE(F32), isa, infer, false);
     return kernel;
+}
+
+const struct flow_kernel *registry_kernel_backward(const struct registry_entry *entry, int32_t device, int32_t dtype, int32_t isa,
+                                                   const struct flow_infer *infer) {
+    return dtype < 0 || dtype >= FLOW_TYPE_COUNT ? NULL : best_kernel(entry, device, 1u << dtype, isa, infer, true);
 }
 
 int registry_new(const struct allocator *from, const struct registry_options *options, struct registry **out) {

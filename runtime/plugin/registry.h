@@ -44,8 +44,11 @@ const struct registry_entry *registry_source(struct registry *registry, const ch
 int must_use registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
 int must_use registry_optimizers(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
 int must_use registry_sources(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
-/* The best kernel for a planned node: device, type (f32 stands in for f16, bf16), instruction set, supports; NULL when none. */
+/* The best kernel for a planned node: device, type (f32 stands in for f16, bf16), instruction set, supports; NULL when none. The
+ * second: that has a backward, too. */
 const struct flow_kernel *registry_kernel(const struct registry_entry *entry, int32_t device, int32_t dtype, int32_t isa,
                                           const struct flow_infer *infer);
+const struct flow_kernel *registry_kernel_backward(const struct registry_entry *entry, int32_t device, int32_t dtype, int32_t isa,
+                                                   const struct flow_infer *infer);
 
 #endif

@@ -51,14 +51,17 @@ static int open_feedback(struct drive *drive) {
 }
 
 int drive_open(struct drive *drive, const struct command *command, flow_runtime *runtime, flow_graph *graph) {
-    *drive = (struct drive){.command = command, .runtime = runtime, .graph = graph};
+    *drive = (struct drive){.command = command, .runtime = runtime, .graph = graph, .gradients = drive->gradients};
     const char *stream = option_or_run(command->stream, graph, "stream"), *steps = flow_graph_run_option(graph, "steps");
     int rc = stream ? parse_stream(drive, stream) : 0;
     if (rc) return rc;
     drive->steps = command->steps ? command->steps : steps ? strtoll(steps, NULL, 10) : 1;
     drive->until = flow_graph_run_option(graph, "until");
-    struct flow_session_options options = {
-        .size = sizeof options, .streams = command->streams, .stream = stream ? drive->symbol : NULL, .profile = command->profile};
+    struct flow_session_options options = {.size = sizeof options,
+                                           .streams = command->streams,
+                                           .stream = stream ? drive->symbol : NULL,
+                                           .profile = command->profile,
+                                           .gradients = drive->gradients};
     flow_errors *errors = NULL;
     if (flow_session_new(graph, &options, &errors, &drive->session) < 0) return command_fail(errors);
     interrupt_watch(drive->session);

@@ -17,6 +17,7 @@ struct drive {
     int64_t steps;
     const char *until; /* a bool output that ends a graph that feeds itself */
     bool feeds_itself;
+    bool gradients; /* set before drive_open: the session gives them */
 
     int64_t runs;         /* made so far */
     int64_t fed;          /* elements fed along the symbol */

@@ -15,6 +15,7 @@ struct recorded {
     struct collect *outputs;
     size_t count;
     int compared, failed;
+    bool gradients;
 };
 
 static double tolerance(const flow_file *file, const char *key, double given, double otherwise) {
@@ -99,6 +100,35 @@ static void compare(struct recorded *recorded, const char *name, const struct fl
                flow_tensor_real(expected, where));
 }
 
+/* Gradients that the file records, by the cotangents it gives. */
+static int compare_gradients(struct recorded *recorded, const struct drive *drive) {
+    const char *name;
+    const struct flow_tensor *found;
+    for (size_t i = 0; flow_session_gradient(drive->session, i, &name, &found); i++) {
+        char full[512];
+        snprintf(full, sizeof full, "grad.%s", name);
+        const struct flow_tensor *expected = flow_file_get(recorded->file, full);
+        if (expected) compare(recorded, full, found, expected, true);
+    }
+    return 0;
+}
+
+static int give_cotangents(const struct recorded *recorded, struct drive *drive) {
+    for (size_t i = 0; i < flow_file_count(recorded->file); i++) {
+        const char *name = flow_file_name(recorded->file, i);
+        flow_errors *errors = NULL;
+        if (strncmp(name, "cot.", 4) != 0) continue;
+        if (flow_session_cotangent(drive->session, name + 4, flow_file_tensor(recorded->file, i), &errors) < 0) return command_fail(errors);
+    }
+    return 0;
+}
+
+static bool records_gradients(const flow_file *file) {
+    for (size_t i = 0; i < flow_file_count(file); i++)
+        if (strncmp(flow_file_name(file, i), "grad.", 5) == 0) return true;
+    return false;
+}
+
 static int compare_all(struct recorded *recorded, const struct drive *drive) {
     for (size_t i = 0; i < recorded->count; i++) {
         char name[512];
@@ -113,6 +143,7 @@ static int compare_all(struct recorded *recorded, const struct drive *drive) {
         compare(recorded, name + 4, &found, expected, exact);
         free(found.data);
     }
+    if (recorded->gradients) compare_gradients(recorded, drive);
     if (!recorded->compared) return command_say(EXIT_FAILED, "%s records none of the graph's outputs", recorded->command->file);
     return recorded->failed ? EXIT_FAILED : EXIT_DONE;
 }
@@ -125,7 +156,10 @@ static int verify(struct recorded *recorded, flow_runtime *runtime, flow_graph *
     recorded->outputs = calloc(recorded->count ? recorded->count : 1, sizeof *recorded->outputs);
     if (!recorded->outputs) return command_say(EXIT_FAILED, "out of memory");
     int rc = give_params(recorded, graph);
+    recorded->gradients = !recorded->command->stream && records_gradients(recorded->file);
+    drive.gradients = recorded->gradients;
     if (rc == 0) rc = drive_open(&drive, recorded->command, runtime, graph);
+    if (rc == 0 && recorded->gradients) rc = give_cotangents(recorded, &drive);
     if (rc == 0) rc = give_inputs(recorded, &drive);
     if (rc == 0) rc = drive_run(&drive, keep_outputs, recorded);
     if (rc == 0) rc = compare_all(recorded, &drive);

@@ -159,6 +159,7 @@ struct flow_session_options {
     int32_t streams;    /* most independent branches at once; 0: as the graph says, else 1 */
     const char *stream; /* the symbol along which the sequence comes in pieces; NULL: whole */
     bool profile;
+    bool gradients; /* each run also gives the gradients by the graph's floating inputs and parameters */
 };
 FLOW_EXPORT int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out);
 FLOW_EXPORT void flow_session_free(flow_session *session);
@@ -176,6 +177,11 @@ FLOW_EXPORT const struct flow_tensor *flow_session_output(const flow_session *se
 FLOW_EXPORT const struct flow_tensor *flow_session_output_at(const flow_session *session, size_t index);
 /* Streaming: the axis of an output along which its pieces follow each other; -1: none. Of the last run. */
 FLOW_EXPORT int32_t flow_session_output_axis(const flow_session *session, size_t index);
+/* Sessions with gradients. The cotangent that an output receives, of its shape (bound as inputs are); all before the first run. Outputs
+ * without one receive none; where none has any, each output of one element receives 1. */
+FLOW_EXPORT int flow_session_cotangent(flow_session *session, const char *output, const struct flow_tensor *value, flow_errors **errors);
+/* After a run: gradients, named "in.NAME" and "param.NODE.PARAM"; false after the last. Valid until the next run. */
+FLOW_EXPORT bool flow_session_gradient(const flow_session *session, size_t index, const char **name, const struct flow_tensor **value);
 FLOW_EXPORT void flow_session_reset(flow_session *session);  /* states as at the start */
 FLOW_EXPORT void flow_session_cancel(flow_session *session); /* [any thread, signal handlers] the run ends with FLOW_ERROR_CANCELLED */
 
