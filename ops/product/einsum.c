@@ -72,13 +72,21 @@ static int infer(struct flow_infer *infer) {
     if (infer->workspace < 0)
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "the products on the way to the result of \"%s\" are too large",
                                  attrs->equation);
+    if (!infer->differentiated) return FLOW_OK;
+    infer->backward_reads_out = 0;
+    if (plan->operands == 1) infer->backward_reads_in = 0;
+    infer->workspace_backward = einsum_gradient_workspace(plan, infer->in, &infer->out[0]);
+    if (infer->workspace_backward < 0)
+        return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "the products on the way to the gradients of \"%s\" are too large",
+                                 attrs->equation);
     return FLOW_OK;
 }
 
 static int forward(const struct flow_call *call) { return einsum_run(call, call->priv); }
+static int backward(const struct flow_call *call) { return einsum_gradients(call, call->priv); }
 
 static const struct flow_kernel kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
 };
 
 extern const struct flow_operator product_einsum;

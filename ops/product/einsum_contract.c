@@ -9,6 +9,7 @@
  */
 #include "product/product.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 #include <string.h>
 
@@ -308,29 +309,25 @@ static int view_reduce(struct contraction *con, letters needed, struct view *vie
     return status;
 }
 
-static int walk(struct contraction *con, const struct flow_tensor *in, const struct flow_tensor *out) {
-    const struct einsum_plan *plan = con->plan;
-    struct view a, b, c, result;
+/* result = the sum over letters that it lacks of the product of operands, from left to right. */
+static int walk(struct contraction *con, const struct view *operand, uint32_t count, const struct view *result) {
+    struct view a = operand[0], b, c;
     letters later[EINSUM_OPERANDS]; /* letters that the result or operands after the i-th have */
-    view_set(&plan->out, out, &result);
-    letters needed = result.set;
-    for (uint32_t i = plan->operands; i-- > 0;) {
+    letters needed = result->set;
+    for (uint32_t i = count; i-- > 0;) {
         later[i] = needed;
-        view_set(&plan->in[i], &in[i], &b);
-        needed |= b.set;
-        for (int32_t j = 0; j < plan->in[i].rank; ++j) con->extent[plan->in[i].letter[j]] = in[i].shape[j];
+        needed |= operand[i].set;
     }
-    view_set(&plan->in[0], &in[0], &a);
-    if (plan->operands == 1) {
+    if (count == 1) {
         view_one(con->dtype, &b);
-        return contract(con, &a, &b, &result);
+        return contract(con, &a, &b, result);
     }
-    for (uint32_t i = 1; i < plan->operands; ++i) {
-        view_set(&plan->in[i], &in[i], &b);
+    for (uint32_t i = 1; i < count; ++i) {
+        b = operand[i];
         int status = view_reduce(con, b.set | later[i], &a);
         if (status >= 0) status = view_reduce(con, a.set | later[i], &b);
         if (status < 0) return status;
-        if (i + 1 == plan->operands) return contract(con, &a, &b, &result);
+        if (i + 1 == count) return contract(con, &a, &b, result);
         status = view_new(con, (a.set | b.set) & later[i], &c);
         if (status >= 0) status = contract(con, &a, &b, &c);
         if (status < 0) return status;
@@ -339,14 +336,102 @@ static int walk(struct contraction *con, const struct flow_tensor *in, const str
     return FLOW_OK;
 }
 
+static void extents_set(struct contraction *con, const struct flow_tensor *in) {
+    for (uint32_t i = 0; i < con->plan->operands; ++i)
+        for (int32_t j = 0; j < con->plan->in[i].rank; ++j) con->extent[con->plan->in[i].letter[j]] = in[i].shape[j];
+}
+
+static int walk_forward(struct contraction *con, const struct flow_tensor *in, const struct flow_tensor *out) {
+    struct view operand[EINSUM_OPERANDS], result;
+    extents_set(con, in);
+    for (uint32_t i = 0; i < con->plan->operands; ++i) view_set(&con->plan->in[i], &in[i], &operand[i]);
+    view_set(&con->plan->out, out, &result);
+    return walk(con, operand, con->plan->operands, &result);
+}
+
 int64_t einsum_workspace(const struct einsum_plan *plan, const struct flow_tensor *in, const struct flow_tensor *out, double *flops) {
     struct contraction con = {.plan = plan, .dtype = extent_wide(out->dtype)};
-    int status = walk(&con, in, out);
+    int status = walk_forward(&con, in, out);
     *flops = con.flops;
     return status < 0 ? status : con.used;
 }
 
 int einsum_run(const struct flow_call *call, const struct einsum_plan *plan) {
     struct contraction con = {.call = call, .plan = plan, .dtype = call->out[0].dtype};
-    return walk(&con, call->in, call->out);
+    return walk_forward(&con, call->in, call->out);
+}
+
+/* ---- Gradients ---- */
+
+/* to += from, letter by letter; `from` repeats along letters that it lacks, and letters that are twice in the operand have the stride of
+ * its diagonal. The letter whose next element is nearest runs innermost. */
+static void view_add(const struct contraction *con, const struct view *to, const struct view *from) {
+    const struct view *const views[3] = {to, from, from};
+    uint32_t inner = letter_nearest(con, to->set, views);
+    letters outer = inner < EINSUM_LETTERS ? to->set & ~letter_bit(inner) : to->set;
+    int64_t n = inner < EINSUM_LETTERS ? con->extent[inner] : 1, count = set_count(con, outer);
+    int64_t step = inner < EINSUM_LETTERS ? to->stride[inner] : 0, from_step = inner < EINSUM_LETTERS ? from->stride[inner] : 0;
+    for (int64_t i = 0; i < count; ++i) {
+        int64_t offset[3] = {0};
+        place(con, outer, i, views, offset);
+        if (con->dtype == FLOW_F64) {
+            double *y = (double *)(void *)to->data + offset[0];
+            const double *x = (const double *)(const void *)from->data + offset[1];
+            for (int64_t j = 0; j < n; ++j) y[j * step] += x[j * from_step];
+        } else {
+            float *y = (float *)(void *)to->data + offset[0];
+            const float *x = (const float *)(const void *)from->data + offset[1];
+            for (int64_t j = 0; j < n; ++j) y[j * step] += x[j * from_step];
+        }
+    }
+}
+
+/* The gradient of operand `which`: the product of dy with the other operands, summed over the letters that the operand lacks. Where it
+ * has letters that nobody else has, or one twice, or is added to, the sum is made apart first. */
+static int walk_gradient(struct contraction *con, uint32_t which, const struct flow_tensor *in, const struct flow_tensor *dy,
+                         const struct flow_tensor *gradient, bool adds) {
+    const struct einsum_plan *plan = con->plan;
+    struct view operand[EINSUM_OPERANDS], to, sum;
+    uint32_t count = 0;
+    extents_set(con, in);
+    view_set(&plan->out, dy, &operand[count++]);
+    letters found = operand[0].set;
+    for (uint32_t i = 0; i < plan->operands; ++i) {
+        if (i == which) continue;
+        view_set(&plan->in[i], &in[i], &operand[count]);
+        found |= operand[count++].set;
+    }
+    view_set(&plan->in[which], gradient, &to);
+    int32_t distinct = 0;
+    for (uint32_t i = 0; i < plan->letters; ++i) distinct += letter_in(to.set, i);
+    if (!adds && distinct == plan->in[which].rank && (to.set & ~found) == 0) return walk(con, operand, count, &to);
+    int status = view_new(con, to.set & found, &sum);
+    if (status >= 0) status = walk(con, operand, count, &sum);
+    if (status < 0 || !con->call) return status;
+    gradient_zero(gradient, adds);
+    view_add(con, &to, &sum);
+    return FLOW_OK;
+}
+
+int64_t einsum_gradient_workspace(const struct einsum_plan *plan, const struct flow_tensor *in, const struct flow_tensor *out) {
+    int64_t most = 0;
+    for (uint32_t i = 0; i < plan->operands; ++i) {
+        struct contraction con = {.plan = plan, .dtype = extent_wide(out->dtype)};
+        int status = walk_gradient(&con, i, in, out, &in[i], true);
+        if (status < 0) return status;
+        if (con.used > most) most = con.used;
+    }
+    return most;
+}
+
+int einsum_gradients(const struct flow_call *call, const struct einsum_plan *plan) {
+    const struct flow_tensor *dy = &call->grad_out[0];
+    int status = FLOW_OK;
+    if (!shape_exists(dy)) return gradient_none(call);
+    for (uint32_t i = 0; i < plan->operands && status >= 0; ++i) {
+        if (!shape_exists(&call->grad_in[i])) continue;
+        struct contraction con = {.call = call, .plan = plan, .dtype = dy->dtype};
+        status = walk_gradient(&con, i, call->in, dy, &call->grad_in[i], gradient_adds_in(call, i));
+    }
+    return status;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "common/columns.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 struct linear_attrs {
     int64_t units;
@@ -35,6 +37,11 @@ static int infer(struct flow_infer *infer) {
         /* b_row = 1, b_col = I: the transposed weight. */
         infer->packed = infer->host->gemm_packed_bytes(infer->host, extent_wide(x->dtype), width, a->units);
         infer->packed_key = 1;
+    }
+    if (infer->differentiated) {
+        infer->backward_reads_in = 1;
+        infer->backward_reads_out = 0;
+        infer->workspace_backward = a->bias ? columns_workspace(rows, a->units) : 0;
     }
     infer->flops = 2.0 * (double)rows * (double)width * (double)a->units;
     infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)rows * (double)(width + a->units) + (double)width * (double)a->units);
@@ -75,8 +82,53 @@ static int forward(const struct flow_call *call) {
     return call->host->gemm(call, &product);
 }
 
+/* dx = dy W, dW = dy^T x, db = sum of dy's rows. */
+static int backward(const struct flow_call *call) {
+    const struct linear_attrs *attrs = call->attrs;
+    const struct flow_tensor *x = &call->in[0], *w = &call->param[0], *dy = &call->grad_out[0];
+    const struct flow_tensor *dx = &call->grad_in[0], *dw = &call->grad_param[0];
+    if (!shape_exists(dy)) return gradient_none(call);
+    int64_t width = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1), units = attrs->units;
+    int status = FLOW_OK;
+    if (shape_exists(dx) && rows > 0) {
+        const struct flow_gemm product = {.m = rows,
+                                          .n = width,
+                                          .k = units,
+                                          .a = dy->data,
+                                          .a_row = units,
+                                          .a_col = 1,
+                                          .b = w->data,
+                                          .b_row = w->strides[0],
+                                          .b_col = w->strides[1],
+                                          .c = dx->data,
+                                          .c_row = width,
+                                          .beta = gradient_adds_in(call, 0) ? 1 : 0,
+                                          .dtype = dy->dtype};
+        status = call->host->gemm(call, &product);
+    }
+    if (status >= 0 && shape_exists(dw)) {
+        const struct flow_gemm product = {.m = units,
+                                          .n = width,
+                                          .k = rows,
+                                          .a = dy->data,
+                                          .a_row = 1,
+                                          .a_col = units,
+                                          .b = x->data,
+                                          .b_row = width,
+                                          .b_col = 1,
+                                          .c = dw->data,
+                                          .c_row = width,
+                                          .beta = gradient_adds_param(call, 0) ? 1 : 0,
+                                          .dtype = dy->dtype};
+        status = call->host->gemm(call, &product);
+    }
+    if (status >= 0 && attrs->bias && shape_exists(&call->grad_param[1]))
+        columns_sum(call, dy->dtype, call->grad_param[1].data, dy->data, rows, units, units, gradient_adds_param(call, 1), call->workspace);
+    return status;
+}
+
 static const struct flow_kernel kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
 };
 
 extern const struct flow_operator product_linear;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/extent.h"
+#include "common/gradient.h"
 
 struct matmul_attrs {
     bool transpose_a;
@@ -90,6 +91,7 @@ static int infer(struct flow_infer *infer) {
     int status = extent_output(infer, 0, a->dtype, rank, shape);
     if (status >= 0 && infer->streaming) status = stream(infer, &axes);
     if (status < 0) return status;
+    if (infer->differentiated) infer->backward_reads_out = 0;
     int64_t batch = shape_span(&infer->out[0], 0, rank - 2);
     double m = (double)shape[rank - 2], n = (double)shape[rank - 1], k = (double)a->shape[axes.ka];
     infer->flops = 2 * m * n * k * (double)batch;
@@ -97,85 +99,158 @@ static int infer(struct flow_infer *infer) {
     return FLOW_OK;
 }
 
-/* Batch axes with what they mean in a, b and c; neighbours whose strides continue each other are one. */
-struct matmul_batch {
-    int32_t rank;
-    int64_t extent[FLOW_RANK_MAX], a[FLOW_RANK_MAX], b[FLOW_RANK_MAX], c[FLOW_RANK_MAX];
+/* One factor of a product, or its result: matrices of any strides, and how they follow each other along the batch axes of y; a stride of
+ * 0 repeats a factor, and sums into a result. */
+struct matmul_side {
+    char *data;
+    int64_t row, col;
+    int64_t batch[FLOW_RANK_MAX];
 };
 
-static void batch_of(const struct flow_tensor *a, const struct flow_tensor *b, const struct flow_tensor *c, struct matmul_batch *batch) {
-    batch->rank = 0;
-    for (int32_t i = 0; i < c->rank - 2; ++i) {
-        int32_t ia = i - (c->rank - a->rank), ib = i - (c->rank - b->rank);
-        int64_t extent = c->shape[i];
-        if (extent == 1) continue;
-        int64_t sa = ia >= 0 && a->shape[ia] != 1 ? a->strides[ia] : 0, sb = ib >= 0 && b->shape[ib] != 1 ? b->strides[ib] : 0;
-        int32_t last = batch->rank - 1;
-        if (last >= 0 && batch->a[last] == sa * extent && batch->b[last] == sb * extent && batch->c[last] == c->strides[i] * extent) {
-            batch->extent[last] *= extent;
+/* c[m, n] = sum over k of a[m, k] b[k, n], for every place of the batch axes. */
+struct matmul_product {
+    int64_t m, n, k;
+    int32_t rank; /* batch axes */
+    int64_t extent[FLOW_RANK_MAX];
+    struct matmul_side a, b, c; /* c.col is 1 */
+    int32_t dtype;
+    bool adds; /* to what c holds */
+};
+
+/* The matrices of `t` as seen from y's batch axes; `turned` exchanges rows and columns. */
+static struct matmul_side side_of(const struct flow_tensor *t, const struct flow_tensor *y, bool turned) {
+    int32_t lead = y->rank - t->rank;
+    struct matmul_side side = {
+        .data = t->data, .row = t->strides[t->rank - (turned ? 1 : 2)], .col = t->strides[t->rank - (turned ? 2 : 1)]};
+    for (int32_t i = 0; i < y->rank - 2; ++i) side.batch[i] = i >= lead && t->shape[i - lead] != 1 ? t->strides[i - lead] : 0;
+    return side;
+}
+
+static void axis_remove(struct matmul_product *p, int32_t axis) {
+    for (int32_t i = axis; i + 1 < p->rank; ++i) {
+        p->extent[i] = p->extent[i + 1];
+        p->a.batch[i] = p->a.batch[i + 1], p->b.batch[i] = p->b.batch[i + 1], p->c.batch[i] = p->c.batch[i + 1];
+    }
+    --p->rank;
+}
+
+/* Fewer, larger products: axes of extent 1 go, axes whose strides continue each other are one, and the innermost becomes more rows where
+ * all share b, or a longer sum where c does not have it. */
+static void simplify(struct matmul_product *p) {
+    for (int32_t i = p->rank - 1; i >= 0; --i)
+        if (p->extent[i] == 1) axis_remove(p, i);
+    for (int32_t i = p->rank - 2; i >= 0; --i) {
+        int64_t e = p->extent[i + 1];
+        if (p->a.batch[i] != p->a.batch[i + 1] * e || p->b.batch[i] != p->b.batch[i + 1] * e || p->c.batch[i] != p->c.batch[i + 1] * e)
+            continue;
+        p->extent[i + 1] *= p->extent[i];
+        axis_remove(p, i);
+    }
+    while (p->rank > 0) {
+        int32_t last = p->rank - 1;
+        int64_t a = p->a.batch[last], b = p->b.batch[last], c = p->c.batch[last];
+        if (b == 0 && c != 0 && (p->m == 1 || (a == p->a.row * p->m && c == p->c.row * p->m))) {
+            if (p->m == 1) p->a.row = a, p->c.row = c;
+            p->m *= p->extent[last];
+        } else if (c == 0 && (p->k == 1 || (a == p->a.col * p->k && b == p->b.row * p->k))) {
+            if (p->k == 1) p->a.col = a, p->b.row = b;
+            p->k *= p->extent[last];
         } else {
-            last = batch->rank++;
-            batch->extent[last] = extent;
+            return;
         }
-        batch->a[last] = sa;
-        batch->b[last] = sb;
-        batch->c[last] = c->strides[i];
+        --p->rank;
     }
 }
 
-static int forward(const struct flow_call *call) {
-    const struct matmul_attrs *attrs = call->attrs;
-    const struct flow_tensor *a = &call->in[0], *b = &call->in[1], *c = &call->out[0];
-    struct matmul_axes axes = axes_of(attrs, a, b);
-    int64_t size = shape_type_bytes(c->dtype);
-    if (shape_count(c) == 0) return FLOW_OK;
-    struct matmul_batch batch;
-    batch_of(a, b, c, &batch);
-    struct flow_gemm product = {
-        .m = c->shape[c->rank - 2],
-        .n = c->shape[c->rank - 1],
-        .k = a->shape[axes.ka],
-        .a_row = a->strides[axes.m],
-        .a_col = a->strides[axes.ka],
-        .b_row = b->strides[axes.kb],
-        .b_col = b->strides[axes.n],
-        .c_row = c->shape[c->rank - 1],
-        .dtype = c->dtype,
-    };
-    /* One b for all: the batch of a is more rows. */
-    int32_t last = batch.rank - 1;
-    if (last >= 0 && batch.b[last] == 0 && (product.m == 1 || batch.a[last] == product.a_row * product.m)) {
-        if (product.m == 1) product.a_row = batch.a[last];
-        product.m *= batch.extent[last];
-        batch.rank = last--;
+/* The longest axis that is not summed is the product's own batch; the others are looped over. */
+static int product_run(const struct flow_call *call, struct matmul_product *p) {
+    simplify(p);
+    struct flow_gemm product = {.m = p->m,
+                                .n = p->n,
+                                .k = p->k,
+                                .a_row = p->a.row,
+                                .a_col = p->a.col,
+                                .b_row = p->b.row,
+                                .b_col = p->b.col,
+                                .c_row = p->c.row,
+                                .dtype = p->dtype};
+    int32_t batch = -1;
+    for (int32_t i = 0; i < p->rank; ++i)
+        if (p->c.batch[i] != 0 && (batch < 0 || p->extent[i] > p->extent[batch])) batch = i;
+    if (batch >= 0) {
+        product.batch = p->extent[batch];
+        product.a_batch = p->a.batch[batch], product.b_batch = p->b.batch[batch], product.c_batch = p->c.batch[batch];
+        axis_remove(p, batch);
     }
-    if (last >= 0) {
-        product.batch = batch.extent[last];
-        product.a_batch = batch.a[last];
-        product.b_batch = batch.b[last];
-        product.c_batch = batch.c[last];
-        batch.rank = last;
-    }
-    int64_t index[FLOW_RANK_MAX] = {0}, oa = 0, ob = 0, oc = 0;
+    int64_t index[FLOW_RANK_MAX] = {0}, oa = 0, ob = 0, oc = 0, size = shape_type_bytes(p->dtype);
     for (;;) {
-        product.a = (const char *)a->data + oa * size;
-        product.b = (const char *)b->data + ob * size;
-        product.c = (char *)c->data + oc * size;
+        bool later = false; /* not the first of the terms of a sum over the batch */
+        for (int32_t i = 0; i < p->rank; ++i) later = later || (p->c.batch[i] == 0 && index[i] > 0);
+        product.a = p->a.data + oa * size;
+        product.b = p->b.data + ob * size;
+        product.c = p->c.data + oc * size;
+        product.beta = p->adds || later ? 1 : 0;
         int status = call->host->gemm(call, &product);
         if (status < 0) return status;
-        int32_t i = batch.rank - 1;
+        int32_t i = p->rank - 1;
         for (; i >= 0; --i) {
-            oa += batch.a[i], ob += batch.b[i], oc += batch.c[i];
-            if (++index[i] < batch.extent[i]) break;
-            oa -= batch.a[i] * batch.extent[i], ob -= batch.b[i] * batch.extent[i], oc -= batch.c[i] * batch.extent[i];
+            oa += p->a.batch[i], ob += p->b.batch[i], oc += p->c.batch[i];
+            if (++index[i] < p->extent[i]) break;
+            oa -= p->a.batch[i] * p->extent[i], ob -= p->b.batch[i] * p->extent[i], oc -= p->c.batch[i] * p->extent[i];
             index[i] = 0;
         }
         if (i < 0) return FLOW_OK;
     }
 }
 
+static struct matmul_product product_over(const struct flow_tensor *y, int64_t m, int64_t n, int64_t k) {
+    struct matmul_product p = {.m = m, .n = n, .k = k, .rank = y->rank - 2, .dtype = y->dtype};
+    for (int32_t i = 0; i < p.rank; ++i) p.extent[i] = y->shape[i];
+    return p;
+}
+
+static int forward(const struct flow_call *call) {
+    const struct matmul_attrs *attrs = call->attrs;
+    const struct flow_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
+    struct matmul_axes axes = axes_of(attrs, a, b);
+    if (shape_count(y) == 0) return FLOW_OK;
+    struct matmul_product p = product_over(y, a->shape[axes.m], b->shape[axes.n], a->shape[axes.ka]);
+    p.a = side_of(a, y, attrs->transpose_a);
+    p.b = side_of(b, y, attrs->transpose_b);
+    p.c = side_of(y, y, false);
+    return product_run(call, &p);
+}
+
+/* da = dy b^T, or where a is transposed da^T = b dy^T; db = a^T dy, or db^T = dy^T a. Summed over the batch axes that broadcast. */
+static int backward(const struct flow_call *call) {
+    const struct matmul_attrs *attrs = call->attrs;
+    const struct flow_tensor *a = &call->in[0], *b = &call->in[1], *dy = &call->grad_out[0];
+    struct matmul_axes axes = axes_of(attrs, a, b);
+    if (!shape_exists(dy) || shape_count(dy) == 0) return gradient_none(call);
+    int64_t m = a->shape[axes.m], n = b->shape[axes.n], k = a->shape[axes.ka];
+    bool ta = attrs->transpose_a, tb = attrs->transpose_b;
+    int status = FLOW_OK;
+    if (shape_exists(&call->grad_in[0]) && k > 0) {
+        struct matmul_product p = ta ? product_over(dy, k, m, n) : product_over(dy, m, k, n);
+        p.a = ta ? side_of(b, dy, tb) : side_of(dy, dy, false);
+        p.b = ta ? side_of(dy, dy, true) : side_of(b, dy, !tb);
+        p.c = side_of(&call->grad_in[0], dy, false);
+        p.adds = gradient_adds_in(call, 0);
+        status = product_run(call, &p);
+    }
+    if (status >= 0 && shape_exists(&call->grad_in[1]) && k > 0) {
+        struct matmul_product p = tb ? product_over(dy, n, k, m) : product_over(dy, k, n, m);
+        p.a = tb ? side_of(dy, dy, true) : side_of(a, dy, !ta);
+        p.b = tb ? side_of(a, dy, ta) : side_of(dy, dy, false);
+        p.c = side_of(&call->grad_in[1], dy, false);
+        p.adds = gradient_adds_in(call, 1);
+        status = product_run(call, &p);
+    }
+    return status;
+}
+
 static const struct flow_kernel kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
 };
 
 extern const struct flow_operator product_matmul;

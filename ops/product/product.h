@@ -42,5 +42,8 @@ int einsum_parse(const struct flow_infer *infer, const char *equation, struct ei
 /* Bytes that the sums and products on the way to the result take; negative when they overflow. */
 int64_t einsum_workspace(const struct einsum_plan *plan, const struct flow_tensor *in, const struct flow_tensor *out, double *flops);
 int einsum_run(const struct flow_call *call, const struct einsum_plan *plan);
+/* The same for the gradients of all operands that want one, one after the other. */
+int64_t einsum_gradient_workspace(const struct einsum_plan *plan, const struct flow_tensor *in, const struct flow_tensor *out);
+int einsum_gradients(const struct flow_call *call, const struct einsum_plan *plan);
 
 #endif
