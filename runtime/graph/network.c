@@ -123,7 +123,6 @@ static void read_sections(struct reader *reader, const struct environment *envir
     const struct document *run = document_get(root, "run");
     network->name = file_text(reader, environment, root, "name");
     network->doc = doc && doc->kind == DOCUMENT_SCALAR ? doc->text : NULL;
-    network->trains = document_get(root, "train") != NULL;
     if (weights) read_weights(reader, environment, network, weights);
     if (seed) read_seed(reader, environment, network, seed);
     if (run) read_run(reader, environment, network, run);

@@ -136,12 +136,16 @@ struct network {
     uint64_t seed;
     struct network_run *run;
     size_t run_count;
-    bool trains; /* has a `train` section (read by a later stage) */
+    struct training *training; /* graph/training.h; NULL: no `train` section */
 };
 
 struct network_options {
     const char *const *set; /* "name=value" each: variables */
     size_t set_count;
+    const struct training_var *vars; /* of stages, outermost first: later ones win, over `set` too; need not be declared in the file */
+    size_t var_count;
+    const size_t *stage; /* places in `stages:`, from the outermost on */
+    size_t stage_depth;
 };
 
 /* What `op: gradient` is: ports for references; the graph's own kind of node, without a kernel. */

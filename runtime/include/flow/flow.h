@@ -200,6 +200,67 @@ struct flow_times {
 /* Times by node since the session's start (profile: true); valid until the next run. */
 FLOW_EXPORT int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count);
 
+/* ---- Training ------------------------------------------------------------------------------------------------------ */
+
+typedef struct flow_trainer flow_trainer;
+
+struct flow_trainer_options {
+    uint32_t size;
+    int32_t streams;
+    bool resume;     /* go on from the newest whole checkpoint in the graph's `checkpoint: {dir}` (none there: from the start) */
+    bool profile;    /* times by node, see flow_trainer_times */
+    int64_t steps;   /* in place of each stage's own; 0: as the graph says */
+    const char *dir; /* in place of `checkpoint: {dir}`; NULL */
+};
+/* The graph must have a `train` section. */
+FLOW_EXPORT int flow_trainer_new(flow_graph *graph, const struct flow_trainer_options *options, flow_errors **errors, flow_trainer **out);
+FLOW_EXPORT void flow_trainer_free(flow_trainer *trainer);
+/* An input that no source feeds: the same tensor (copied) at every step. */
+FLOW_EXPORT int flow_trainer_input(flow_trainer *trainer, const char *name, const struct flow_tensor *value, flow_errors **errors);
+
+enum {
+    FLOW_EVENT_STAGE = 1,      /* a stage begins */
+    FLOW_EVENT_STEP = 2,       /* a step was made */
+    FLOW_EVENT_VALIDATION = 3, /* `metrics` of the validation `name` */
+    FLOW_EVENT_CHECKPOINT = 4, /* one is whole on the disk: `name` is its path */
+    FLOW_EVENT_STAGE_END = 5,
+    FLOW_EVENT_END = 6
+};
+struct flow_metric {
+    const char *name;
+    const double *values; /* one; several where the node's value is a vector */
+    size_t count;
+};
+struct flow_event {
+    uint32_t size;
+    int32_t kind;                      /* FLOW_EVENT_* */
+    const char *stage;                 /* name with its variables, "learn[task=2]"; "" for a plain `train` */
+    int64_t stage_number, stage_count; /* from 0; of all that will be run */
+    int64_t step, steps;               /* steps made in the stage; of how many (-1: by time) */
+    int64_t total;                     /* steps made in all stages */
+    double loss, grad_norm;            /* of the step; NaN where there is none */
+    double rate;                       /* what the schedule multiplies learning rates by */
+    double seconds, step_seconds;      /* since the start of this run of the trainer; of this step */
+    double waited;                     /* seconds spent waiting for data, in all */
+    int64_t rows;                      /* axis 0 of the first input that the source feeds */
+    const char *name;
+    const struct flow_metric *metrics;
+    size_t metric_count;
+};
+/* Goes on until the next event. After END: END again. Pointers in the event are valid until the next call. A failed step leaves the
+ * parameters as they were before it. */
+FLOW_EXPORT int flow_trainer_next(flow_trainer *trainer, struct flow_event *event, flow_errors **errors);
+FLOW_EXPORT void
+flow_trainer_cancel(flow_trainer *trainer); /* [any thread, signal handlers] next ends with FLOW_ERROR_CANCELLED after a last checkpoint */
+/* Parameters (running statistics too), in order of name; NULL after the last. */
+FLOW_EXPORT const struct flow_tensor *flow_trainer_parameter(const flow_trainer *trainer, size_t index, const char **name);
+FLOW_EXPORT int flow_trainer_save(flow_trainer *trainer, const char *path, flow_errors **errors); /* all of them, a safetensors file */
+FLOW_EXPORT struct flow_memory flow_trainer_memory(const flow_trainer *trainer);
+FLOW_EXPORT int flow_trainer_times(flow_trainer *trainer, const struct flow_times **out, size_t *count); /* of the training steps */
+/* What `train` says, for titles and settings of a report: JSON. */
+FLOW_EXPORT int flow_graph_training(flow_graph *graph, flow_errors **errors,
+                                    char **json); /* *json NULL: the graph has no `train` section */
+
 /* ---- Tensors and files ---------------------------------------------------------------------------------------------- */
 
 /* A contiguous tensor around memory of the caller's. */
