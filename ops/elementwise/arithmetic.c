@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of two inputs that broadcast; sums, products, minima and maxima of any number of inputs. */
+#include "elementwise/backward.h"
+#include "elementwise/chain.h"
 #include "elementwise/elementwise.h"
 
 #include "common/shape.h"
@@ -66,6 +68,38 @@ static void plan_pair(struct elementwise *e, const struct flow_tensor *out, cons
     map_plan(&e->map, out, pair, 2, cost);
 }
 
+/* What backward reads, and which inputs just get the gradient that arrives. */
+static void pair_differentiated(struct flow_infer *infer, const struct elementwise *e) {
+    const struct flow_tensor *y = &infer->out[0];
+    bool first = e->op == BINARY_SQUARE || e->op == BINARY_CUBE || (e->constant && e->op != BINARY_MUL && e->op != BINARY_DIV);
+    infer->backward_reads_in = first ? 1 : UINT64_MAX, infer->backward_reads_out = 0;
+    switch (e->op) {
+    case BINARY_ADD:
+    case BINARY_SUB: infer->backward_reads_in = 0; break;
+    case BINARY_MUL:
+    case BINARY_DIV:
+    case BINARY_MOD:
+        if (e->constant) infer->backward_reads_in = 0;
+        break;
+    case BINARY_ROOT:
+    case BINARY_RECIPROCAL: infer->backward_reads_in = 0, infer->backward_reads_out = 1; break;
+    default: break;
+    }
+    if (e->inputs > 2 && e->op != BINARY_ADD) {
+        infer->workspace_backward = chain_workspace(infer->in, e->inputs, y);
+        return;
+    }
+    bool rest = true; /* from the 64th on all pass, or none does */
+    for (uint32_t i = 0; i < e->inputs; i++) {
+        bool same = shape_same(&infer->in[i], y),
+             passes = same && (e->op == BINARY_ADD || (i == 0 && (e->op == BINARY_SUB || e->op == BINARY_MOD)));
+        if (passes && i < 63) infer->backward_passes_in |= (uint64_t)1 << i;
+        if (i >= 63) rest = rest && passes;
+        if (!same) back_plan(infer, &infer->in[i]);
+    }
+    if (e->inputs > 63 && rest) infer->backward_passes_in |= (uint64_t)1 << 63;
+}
+
 static int pair_infer(struct flow_infer *infer, int32_t op, double cost) {
     const struct value_attrs *a = infer->attrs;
     struct elementwise *e = infer->priv;
@@ -96,6 +130,7 @@ static int pair_infer(struct flow_infer *infer, int32_t op, double cost) {
     plan_pair(e, y, infer->in, cost);
     infer->flops = (double)e->map.count * (others > 0 ? others : 1);
     infer->bytes = (double)(e->map.count * e->map.out_bytes) * (2.0 + others);
+    if (infer->differentiated) pair_differentiated(infer, e);
     return FLOW_OK;
 }
 
@@ -162,6 +197,46 @@ static int pair_forward(const struct flow_call *call) {
     return wrong < 0 ? FLOW_OK : wrong_element(call, e, wrong);
 }
 
+/* The gradients' functions by the forward one; u is a (or y), v is b. */
+static void pair_functions(int32_t op, int32_t of[2]) {
+    switch (op) {
+#define CASE(name) \
+    case BINARY_##name: of[0] = BACK_##name##_A, of[1] = BACK_##name##_B; break;
+        CASE(MUL)
+        CASE(DIV)
+        CASE(POW)
+        CASE(MINIMUM)
+        CASE(MAXIMUM)
+#undef CASE
+    case BINARY_SUB: of[0] = BACK_COPY, of[1] = BACK_NEG; break;
+    case BINARY_MOD: of[0] = BACK_COPY, of[1] = BACK_MOD_B; break;
+    case BINARY_SQUARE: of[0] = BACK_SQUARE; break;
+    case BINARY_CUBE: of[0] = BACK_CUBE; break;
+    case BINARY_ROOT: of[0] = BACK_SQRT; break;
+    case BINARY_RECIPROCAL: of[0] = BACK_RECIPROCAL; break;
+    default: of[0] = of[1] = BACK_COPY; break;
+    }
+}
+
+static int pair_backward(const struct flow_call *call) {
+    const struct elementwise *e = call->priv;
+    const struct flow_tensor value = {.data = (void *)(uintptr_t)&e->value, .dtype = call->grad_in[0].dtype};
+    bool of_y = e->op == BINARY_ROOT || e->op == BINARY_RECIPROCAL;
+    int32_t of[2];
+    if (e->inputs > 2 && e->op != BINARY_ADD) return chain_backward(call, e->op, e->inputs);
+    pair_functions(e->op, of);
+    for (uint32_t i = 0; i < e->inputs; i += 2) {
+        struct back back[2];
+        int32_t count = e->constant || i + 1 == e->inputs ? 1 : 2;
+        for (int32_t k = 0; k < count; k++) {
+            uint32_t input = i + (uint32_t)k;
+            back[k] = (struct back){of[k], &call->grad_in[input], FLOW_ACCUMULATES(call->accumulate_in, input)};
+        }
+        back_run(call, of_y ? &call->out[0] : &call->in[0], e->constant ? &value : &call->in[1], back, count, 0, 0);
+    }
+    return FLOW_OK;
+}
+
 static int add_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY_ADD, 0.15); }
 static int sub_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY_SUB, 0.15); }
 static int mul_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY_MUL, 0.15); }
@@ -171,7 +246,8 @@ static int pow_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY
 static int minimum_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY_MINIMUM, 0.15); }
 static int maximum_infer(struct flow_infer *infer) { return pair_infer(infer, BINARY_MAXIMUM, 0.15); }
 
-static const struct flow_kernel pair_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = ELEMENTWISE_NUMBERS, .forward = pair_forward}};
+static const struct flow_kernel pair_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = ELEMENTWISE_NUMBERS, .forward = pair_forward, .backward = pair_backward}};
 
 #define PAIR_OPERATOR(text, about, formula, ports, function)                                                               \
     .size = sizeof(struct flow_operator), .flags = FLOW_OP_POINTWISE, .name = text, .summary = about, .equation = formula, \
@@ -199,9 +275,12 @@ const struct flow_operator sub_operator = {
 const struct flow_operator div_operator = {
     PAIR_OPERATOR("div", "the quotient", "y = a / b;  integers: floor(a / b), division by 0 an error", pair_in, div_infer),
     .example = "y: {op: div, in: [a, b]}"};
-const struct flow_operator mod_operator = {PAIR_OPERATOR("mod", "the remainder, of the divisor's sign",
-                                                         "y = a - b * floor(a / b);  integers: division by 0 an error", pair_in, mod_infer),
-                                           .example = "y: {op: mod, in: x, with: {value: 3}}"};
+const struct flow_operator mod_operator = {
+    PAIR_OPERATOR("mod", "the remainder, of the divisor's sign",
+                  "y = a - b * floor(a / b);  integers: division by 0 an error; db = -floor(a / b) dy", pair_in, mod_infer),
+    .example = "y: {op: mod, in: x, with: {value: 3}}"};
 const struct flow_operator pow_operator = {
-    PAIR_OPERATOR("pow", "the power", "y = a^b, as C's pow;  integers: modulo 2^bits, negative b an error", pair_in, pow_infer),
+    PAIR_OPERATOR("pow", "the power",
+                  "y = a^b, as C's pow;  integers: modulo 2^bits, negative b an error; da = 0 for b = 0, db = 0 for a = 0, b >= 0", pair_in,
+                  pow_infer),
     .example = "y: {op: pow, in: x, with: {value: 2}}"};

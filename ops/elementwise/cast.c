@@ -2,7 +2,8 @@
 /* cast: from any element type to any other. */
 #include "elementwise/cast.h"
 
-#include "common/shape.h"
+#include "common/extent.h"
+#include "common/gradient.h"
 
 struct cast_attrs {
     struct flow_dtype to;
@@ -28,6 +29,10 @@ static int cast_infer(struct flow_infer *infer) {
     c->kernel = ISA_PICK(cast_table, infer->host->isa)->any;
     map_plan(&c->map, y, &x, 1, 0.3);
     infer->bytes = (double)(c->map.count * (c->map.bytes[0] + c->map.out_bytes));
+    if (infer->differentiated) {
+        infer->backward_reads_in = infer->backward_reads_out = 0;
+        infer->backward_passes_in = extent_wide(x->dtype) == extent_wide(y->dtype); /* gradients of halves are f32 */
+    }
     return FLOW_OK;
 }
 
@@ -38,9 +43,40 @@ static int cast_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* Between the two types that gradients have. */
+struct cast_back {
+    const struct flow_tensor *from, *to;
+    bool add;
+};
+
+static void cast_piece(void *context, int64_t begin, int64_t end) {
+    const struct cast_back *c = context;
+    if (c->to->dtype == FLOW_F64) {
+        const float *from = c->from->data;
+        double *to = c->to->data;
+        for (int64_t i = begin; i < end; i++) to[i] = c->add ? to[i] + (double)from[i] : (double)from[i];
+    } else {
+        const double *from = c->from->data;
+        float *to = c->to->data;
+        for (int64_t i = begin; i < end; i++) to[i] = c->add ? to[i] + (float)from[i] : (float)from[i];
+    }
+}
+
+static int cast_backward(const struct flow_call *call) {
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    struct cast_back c = {g, to, FLOW_ACCUMULATES(call->accumulate_in, 0)};
+    if (to->rank < 0) return FLOW_OK;
+    if (g->rank < 0) gradient_zero(call, to, c.add);
+    else if (g->dtype == to->dtype) gradient_pass(call, g, to, c.add);
+    else if (shape_count(g) < 4 * 16384 || call->host->threads < 2) cast_piece(&c, 0, shape_count(g));
+    else call->host->parallel_for(call, shape_count(g), 16384, cast_piece, &c);
+    return FLOW_OK;
+}
+
 static const struct flow_port cast_in[] = {{"x", "any shape", "...", FLOW_TYPES_ANY, FLOW_STRIDED}};
 static const struct flow_port cast_out[] = {{"y", "x's shape; a view where the type is the same", "...", FLOW_TYPES_ANY, 0}};
-static const struct flow_kernel cast_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = cast_forward}};
+static const struct flow_kernel cast_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = cast_forward, .backward = cast_backward}};
 
 const struct flow_operator cast_operator = {
     .size = sizeof(struct flow_operator),

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dropout and identity. */
-#include "elementwise/elementwise.h"
+#include "elementwise/dropout.h"
 
-#include "common/shape.h"
-
-#include <flow/random.h>
+#include "common/gradient.h"
 
 /* ---- identity ---------------------------------------------------------------------------------------------------- */
 
@@ -40,72 +38,76 @@ struct dropout_attrs {
     double p;
 };
 
-struct dropout {
-    int64_t count;
-};
-
 static const struct flow_attr dropout_attrs[] = {FLOW_ATTR(struct dropout_attrs, p, "probability of 0", "0.5", 0, 1)};
 
 static int dropout_infer(struct flow_infer *infer) {
     const struct dropout_attrs *a = infer->attrs;
-    struct dropout *d = infer->priv;
     const struct flow_tensor *x = &infer->in[0];
     struct flow_tensor *y = &infer->out[0];
     if (infer->phase != FLOW_PHASE_TRAINING || a->p == 0) return identity_infer(infer);
     shape_like(y, x);
     y->dtype = x->dtype;
-    d->count = shape_count(x);
-    infer->bytes = 2.0 * (double)(d->count * shape_type_bytes(x->dtype));
+    infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     return FLOW_OK;
 }
 
 /* Elements 4c to 4c+3 take the four words of block c of the node's stream: the same whatever the pieces. */
 struct dropout_work {
     const struct flow_call *call;
-    const void *x;  /* laid out like y */
-    uint64_t least; /* a word below it drops its element */
-    double scale;
+    const void *x; /* laid out like y */
+    void *y;
+    struct dropout_mask mask;
+    const struct dropout_table *table;
+    bool wide;
 };
 
 static void dropout_piece(void *context, int64_t begin, int64_t end) {
     const struct dropout_work *w = context;
-    const struct flow_call *call = w->call;
-    uint32_t words[4];
-    if (call->out[0].dtype == FLOW_F64) {
-        const double *x = w->x;
-        double *y = call->out[0].data;
-        for (int64_t i = begin; i < end; i++) {
-            if (i % 4 == 0 || i == begin) flow_philox(call->seed, call->run, (uint64_t)i / 4, words);
-            y[i] = words[i % 4] < w->least ? 0.0 : x[i] * w->scale;
-        }
-        return;
-    }
-    const float *x = w->x, scale = (float)w->scale;
-    float *y = call->out[0].data;
-    for (int64_t i = begin; i < end; i++) {
-        if (i % 4 == 0 || i == begin) flow_philox(call->seed, call->run, (uint64_t)i / 4, words);
-        y[i] = words[i % 4] < w->least ? 0.0f : x[i] * scale;
-    }
+    if (w->wide) w->table->drop_f64(&w->mask, (const double *)w->x + begin, (double *)w->y + begin, begin, end - begin);
+    else w->table->drop_f32(&w->mask, (const float *)w->x + begin, (float *)w->y + begin, begin, end - begin);
+}
+
+/* y (+)= x * mask / (1 - p); both row-major. */
+static void dropout_apply(const struct flow_call *call, const void *x, const struct flow_tensor *y, bool add) {
+    enum { PIECE = 16384 };
+    const struct dropout_attrs *a = call->attrs;
+    int64_t count = shape_count(y);
+    struct dropout_work work = {.call = call,
+                                .x = x,
+                                .y = y->data,
+                                .mask = {call->seed, call->run, (uint64_t)(a->p * 0x1p32), a->p < 1 ? 1 / (1 - a->p) : 0, add},
+                                .table = ISA_PICK(dropout_table, call->host->isa),
+                                .wide = y->dtype == FLOW_F64};
+    if (count < 2 * PIECE || call->host->threads < 2) dropout_piece(&work, 0, count);
+    else call->host->parallel_for(call, count, PIECE, dropout_piece, &work);
 }
 
 static int dropout_forward(const struct flow_call *call) {
-    const struct dropout_attrs *a = call->attrs;
-    const struct dropout *d = call->priv;
     const struct flow_tensor *x = &call->in[0], *y = &call->out[0];
-    struct dropout_work work = {call, x->data, (uint64_t)(a->p * 0x1p32), a->p < 1 ? 1 / (1 - a->p) : 0};
+    const void *from = x->data;
     if (!shape_is_dense(x)) {
         shape_copy(call, x->rank, x->shape, shape_type_bytes(x->dtype), x->data, x->strides, y->data, y->strides);
-        work.x = y->data;
+        from = y->data;
     }
-    if (d->count < 2 * 8192 || call->host->threads < 2) dropout_piece(&work, 0, d->count);
-    else call->host->parallel_for(call, d->count, 8192, dropout_piece, &work);
+    dropout_apply(call, from, y, false);
+    return FLOW_OK;
+}
+
+/* The mask is drawn again: seed, run and places are those of forward. */
+static int dropout_backward(const struct flow_call *call) {
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (g->rank < 0) gradient_zero(call, to, add);
+    else if (to->rank >= 0) dropout_apply(call, g->data, to, add);
     return FLOW_OK;
 }
 
 static const struct flow_port dropout_in[] = {{"x", "any shape", "...", FLOW_TYPES_FLOAT, FLOW_STRIDED}};
 static const struct flow_port dropout_out[] = {
     {"y", "x's shape and type; a view outside training", "...", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
-static const struct flow_kernel dropout_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = dropout_forward}};
+static const struct flow_kernel dropout_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = dropout_forward, .backward = dropout_backward}};
 
 const struct flow_operator dropout_operator = {
     .size = sizeof(struct flow_operator),
@@ -120,6 +122,5 @@ const struct flow_operator dropout_operator = {
     .attrs = FLOW_TABLE(dropout_attrs),
     .attrs_size = sizeof(struct dropout_attrs),
     .kernels = FLOW_TABLE(dropout_kernels),
-    .priv_size = sizeof(struct dropout),
     .infer = dropout_infer,
 };

@@ -79,6 +79,8 @@ struct elementwise {
     bool constant;   /* `value` stands in for b */
     bool all_flat;   /* more than two inputs, all laid out like the output */
     double k[2];     /* a unary function's parameters */
+    int32_t back;    /* BACK_*: a unary function's gradient */
+    bool back_of_y;  /* ... which reads the output, not the input */
     union {
         float f32;
         double f64;
@@ -94,6 +96,7 @@ int elementwise_unary(struct flow_infer *infer, int32_t op, double k0, double k1
 int elementwise_value(struct flow_infer *infer, struct elementwise *e, const char *name, double number, int32_t dtype);
 
 int elementwise_unary_forward(const struct flow_call *call);
+int elementwise_unary_backward(const struct flow_call *call);
 
 /* The rows of tables that most have in common. */
 extern const struct flow_port elementwise_x[1], elementwise_y[1], elementwise_x_number[1], elementwise_y_number[1];

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* prelu and glu: one input, seen as two that the kernels of arithmetic then combine. */
+#include "elementwise/backward.h"
 #include "elementwise/elementwise.h"
 
-#include "common/shape.h"
+#include "common/extent.h"
+#include "common/gradient.h"
 
 /* ---- prelu ------------------------------------------------------------------------------------------------------- */
 
@@ -53,6 +55,11 @@ static int prelu_infer(struct flow_infer *infer) {
     if (infer->streaming) infer->out_axis[0] = infer->in_axis[0];
     infer->flops = (double)shape_count(y);
     infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
+    if (infer->differentiated) {
+        struct flow_tensor weight = prelu_weight(x, y->dtype, a->count, axis);
+        infer->backward_reads_in = 1, infer->backward_reads_out = 0;
+        back_plan(infer, &weight);
+    }
     return prelu_plan(e, x, y, a->count, a->axis);
 }
 
@@ -70,14 +77,29 @@ static int prelu_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+static int prelu_backward(const struct flow_call *call) {
+    const struct prelu_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0];
+    int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);
+    struct flow_tensor weight = prelu_weight(x, call->param[0].dtype, a->count, axis), slopes = weight;
+    weight.data = call->param[0].data, slopes.data = call->grad_param[0].data;
+    if (call->grad_param[0].rank < 0) slopes.rank = -1;
+    else slopes.dtype = call->grad_param[0].dtype;
+    const struct back back[] = {{BACK_PRELU_WEIGHT, &slopes, FLOW_ACCUMULATES(call->accumulate_param, 0)},
+                                {BACK_PRELU_X, &call->grad_in[0], FLOW_ACCUMULATES(call->accumulate_in, 0)}};
+    back_run(call, x, &weight, back, 2, 0, 0);
+    return FLOW_OK;
+}
+
 static const struct flow_param prelu_params[] = {{"weight", "slopes below 0", "count", NULL, "constant(0.25)", FLOW_TYPES_FLOAT, 0}};
-static const struct flow_kernel prelu_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = prelu_forward}};
+static const struct flow_kernel prelu_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = prelu_forward, .backward = prelu_backward}};
 
 const struct flow_operator prelu_operator = {
     .size = sizeof(struct flow_operator),
     .name = "prelu",
     .summary = "rectified linear unit with a learned slope below 0",
-    .equation = "y = x > 0 ? x : weight[channel] * x",
+    .equation = "y = x > 0 ? x : weight[channel] * x; derivative weight at 0",
     .reference = "He, Zhang, Ren, Sun, arXiv:1502.01852, equation 1",
     .example = "y: {op: prelu, in: x, with: {count: 64}}",
     .inputs = FLOW_TABLE(elementwise_x),
@@ -134,6 +156,10 @@ static int glu_infer(struct flow_infer *infer) {
     glu_plan(e, x, y);
     infer->flops = 2.0 * (double)e->map.count;
     infer->bytes = 3.0 * (double)(e->map.count * e->map.out_bytes);
+    if (infer->differentiated) {
+        infer->backward_reads_in = 1, infer->backward_reads_out = 0;
+        if (!shape_is_dense(x)) infer->workspace_backward = shape_count(x) * shape_type_bytes(extent_wide(x->dtype));
+    }
     return FLOW_OK;
 }
 
@@ -154,8 +180,62 @@ static int glu_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* x and its gradient as rows [outer, 2, run], y and its as [outer, run]; rows are cut into blocks for the threads. */
+struct glu_back {
+    map_kernel kernel;
+    int32_t of[2];
+    bool add;
+    const char *x, *g;
+    char *to;
+    int64_t run, blocks, bytes;
+};
+
+enum { GLU_BLOCK = 4096 };
+
+static void glu_piece(void *context, int64_t begin, int64_t end) {
+    const struct glu_back *b = context;
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t row = unit / b->blocks, at = unit % b->blocks * GLU_BLOCK, n = b->run - at < GLU_BLOCK ? b->run - at : GLU_BLOCK;
+        int64_t first = (2 * row * b->run + at) * b->bytes, second = first + b->run * b->bytes;
+        const void *in[3] = {b->g + (row * b->run + at) * b->bytes, b->x + first, b->x + second};
+        struct back_work work = {
+            .jobs = 2, .base = b->to + first, .job = {{b->of[0], b->add, b->to + first}, {b->of[1], b->add, b->to + second}}};
+        b->kernel(&work, in, b->to + first, n, 0);
+    }
+}
+
+static int glu_backward(const struct flow_call *call) {
+    static const int32_t functions[][2] = {{BACK_GLU_SIGMOID_A, BACK_GLU_SIGMOID_B}, {BACK_GLU_SILU_A, BACK_GLU_SILU_B},
+                                           {BACK_GLU_GELU_A, BACK_GLU_GELU_B},       {BACK_GLU_RELU_A, BACK_GLU_RELU_B},
+                                           {BACK_GLU_TANH_A, BACK_GLU_TANH_B},       {BACK_MUL_A, BACK_MUL_B}};
+    const struct glu_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0], *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);
+    if (g->rank < 0) gradient_zero(call, to, add);
+    if (to->rank < 0 || g->rank < 0 || shape_count(g) == 0) return FLOW_OK;
+    struct glu_back b = {.kernel = ISA_PICK(back_table, call->host->isa)->of[g->dtype],
+                         .of = {functions[a->activation][0], functions[a->activation][1]},
+                         .add = add,
+                         .x = x->data,
+                         .g = g->data,
+                         .to = to->data,
+                         .run = shape_span(g, axis, g->rank),
+                         .bytes = shape_type_bytes(g->dtype)};
+    if (!shape_is_dense(x)) {
+        shape_copy(call, x->rank, x->shape, b.bytes, x->data, x->strides, call->workspace, to->strides);
+        b.x = call->workspace;
+    }
+    b.blocks = (b.run + GLU_BLOCK - 1) / GLU_BLOCK;
+    int64_t units = shape_span(g, 0, axis) * b.blocks, grain = 8192 / (b.run < GLU_BLOCK ? b.run : GLU_BLOCK) + 1;
+    if (units < 2 * grain || call->host->threads < 2) glu_piece(&b, 0, units);
+    else call->host->parallel_for(call, units, grain, glu_piece, &b);
+    return FLOW_OK;
+}
+
 static const struct flow_port glu_out[] = {{"y", "x's shape with half the axis", NULL, FLOW_TYPES_FLOAT, 0}};
-static const struct flow_kernel glu_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = glu_forward}};
+static const struct flow_kernel glu_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = glu_forward, .backward = glu_backward}};
 
 const struct flow_operator glu_operator = {
     .size = sizeof(struct flow_operator),

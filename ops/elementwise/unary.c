@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one input: y = f(x), element by element. */
+#include "elementwise/backward.h"
 #include "elementwise/elementwise.h"
 
 #include "common/shape.h"
@@ -12,9 +13,50 @@ const struct flow_port elementwise_x_number[1] = {{"x", "any shape; integers, to
 const struct flow_port elementwise_y_number[1] = {{"y", "x's shape and type", "...", FLOW_TYPES_NUMBER, FLOW_INPLACE(0)}};
 
 const struct flow_kernel elementwise_unary_kernels[1] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = elementwise_unary_forward}};
-const struct flow_kernel elementwise_unary_kernels_number[1] = {
-    {.device = FLOW_DEVICE_CPU, .types = ELEMENTWISE_NUMBERS, .forward = elementwise_unary_forward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = elementwise_unary_forward, .backward = elementwise_unary_backward}};
+const struct flow_kernel elementwise_unary_kernels_number[1] = {{.device = FLOW_DEVICE_CPU,
+                                                                 .types = ELEMENTWISE_NUMBERS,
+                                                                 .forward = elementwise_unary_forward,
+                                                                 .backward = elementwise_unary_backward}};
+
+/* The gradient's function, and whether it reads y: then x need not be kept. */
+static void unary_function(struct elementwise *e, int32_t op, double k0) {
+    static const struct {
+        int16_t back;
+        bool of_y;
+    } table[] = {
+        [UNARY_NEG] = {BACK_NEG, false},
+        [UNARY_ABS] = {BACK_ABS, false},
+        [UNARY_SIGN] = {BACK_ZERO, false},
+        [UNARY_SQUARE] = {BACK_SQUARE, false},
+        [UNARY_RELU] = {BACK_POSITIVE, true},
+        [UNARY_CLAMP] = {BACK_CLAMP, false},
+        [UNARY_EXP] = {BACK_MUL_B, true},
+        [UNARY_LOG] = {BACK_LOG, false},
+        [UNARY_SQRT] = {BACK_SQRT, true},
+        [UNARY_RSQRT] = {BACK_RSQRT, true},
+        [UNARY_RECIPROCAL] = {BACK_RECIPROCAL, true},
+        [UNARY_SIN] = {BACK_SIN, false},
+        [UNARY_COS] = {BACK_COS, false},
+        [UNARY_ERF] = {BACK_ERF, false},
+        [UNARY_FLOOR] = {BACK_ZERO, false},
+        [UNARY_ROUND] = {BACK_ZERO, false},
+        [UNARY_LEAKY_RELU] = {BACK_LEAKY_RELU, true},
+        [UNARY_ELU] = {BACK_ELU, true},
+        [UNARY_GELU] = {BACK_GELU, false},
+        [UNARY_GELU_TANH] = {BACK_GELU_TANH, false},
+        [UNARY_SILU] = {BACK_SILU, false},
+        [UNARY_SIGMOID] = {BACK_SIGMOID, true},
+        [UNARY_TANH] = {BACK_TANH, true},
+        [UNARY_SOFTPLUS] = {BACK_SOFTPLUS, true},
+        [UNARY_MISH] = {BACK_MISH, false},
+        [UNARY_RELU_SQUARED] = {BACK_RELU_SQUARED, true},
+    };
+    e->back = table[op].back, e->back_of_y = table[op].of_y;
+    /* Where a negative number turns the sign of negative inputs, y does not tell. */
+    if (op == UNARY_LEAKY_RELU && k0 < 0) e->back_of_y = false;
+    if (op == UNARY_ELU && k0 < 0) e->back = BACK_ELU_OF_X, e->back_of_y = false;
+}
 
 int elementwise_unary(struct flow_infer *infer, int32_t op, double k0, double k1, double cost) {
     struct elementwise *e = infer->priv;
@@ -27,6 +69,9 @@ int elementwise_unary(struct flow_infer *infer, int32_t op, double k0, double k1
     map_plan(&e->map, &infer->out[0], &x, 1, cost);
     infer->flops = (double)e->map.count;
     infer->bytes = 2.0 * (double)(e->map.count * e->map.out_bytes);
+    unary_function(e, op, k0);
+    if (!infer->differentiated) return FLOW_OK;
+    infer->backward_reads_in = back_reads(e->back) && !e->back_of_y, infer->backward_reads_out = e->back_of_y;
     return FLOW_OK;
 }
 
@@ -41,6 +86,13 @@ int elementwise_unary_forward(const struct flow_call *call) {
         return FLOW_OK;
     }
     map_run(&e->map, call, e->kernel, e, in, call->out[0].data);
+    return FLOW_OK;
+}
+
+int elementwise_unary_backward(const struct flow_call *call) {
+    const struct elementwise *e = call->priv;
+    struct back back = {e->back, &call->grad_in[0], FLOW_ACCUMULATES(call->accumulate_in, 0)};
+    back_run(call, e->back_of_y ? &call->out[0] : &call->in[0], NULL, &back, 1, e->k[0], e->k[1]);
     return FLOW_OK;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* where: choice between two inputs, element by element. */
+#include "elementwise/backward.h"
 #include "elementwise/elementwise.h"
 
 #include "common/shape.h"
@@ -17,6 +18,11 @@ static int where_infer(struct flow_infer *infer) {
     e->kernel = ISA_PICK(where_table, infer->host->isa)->of[y->dtype];
     map_plan(&e->map, y, in, 3, 0.2);
     infer->bytes = (double)(e->map.count * (3 * e->map.out_bytes + 1));
+    if (infer->differentiated) {
+        infer->backward_reads_in = 1, infer->backward_reads_out = 0;
+        back_plan(infer, in[1]);
+        back_plan(infer, in[2]);
+    }
     return FLOW_OK;
 }
 
@@ -27,13 +33,21 @@ static int where_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+static int where_backward(const struct flow_call *call) {
+    const struct back back[] = {{BACK_WHERE_A, &call->grad_in[1], FLOW_ACCUMULATES(call->accumulate_in, 1)},
+                                {BACK_WHERE_B, &call->grad_in[2], FLOW_ACCUMULATES(call->accumulate_in, 2)}};
+    back_run(call, &call->in[0], NULL, back, 2, 0, 0);
+    return FLOW_OK;
+}
+
 static const struct flow_port where_in[] = {
     {"cond", "any shape; all broadcast", NULL, FLOW_TYPE(BOOL), FLOW_STRIDED | FLOW_OWN_TYPE | FLOW_NO_GRAD},
     {"a", "taken where cond is true", NULL, FLOW_TYPES_ANY, FLOW_STRIDED},
     {"b", "taken elsewhere", NULL, FLOW_TYPES_ANY, FLOW_STRIDED},
 };
 static const struct flow_port where_out[] = {{"y", "the broadcast shape, a's type", NULL, FLOW_TYPES_ANY, FLOW_INPLACE(1)}};
-static const struct flow_kernel where_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = where_forward}};
+static const struct flow_kernel where_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = where_forward, .backward = where_backward}};
 
 const struct flow_operator where_operator = {
     .size = sizeof(struct flow_operator),
