@@ -52,12 +52,14 @@ struct attention_block {
     struct attention_dropout dropout;
 };
 
-/* The gradient of all queries of `shared` heads that see the same head of keys. Gradients are added to; those that are NULL are not made.
+/* The gradient of all queries of `shared` heads that see the same head of keys. Gradients are added to, those of q, k and v after they were
+ * cleared if that is asked for; those that are NULL are not made.
  * Pointers are those of the first query or key, and of the first of the heads; distances are in elements. */
 struct attention_gradient {
     const void *q, *k, *v;
     const void *out, *d_out;
     void *d_q, *d_k, *d_v;
+    bool clear_q, clear_k, clear_v;
     int64_t q_row, k_row, v_row, out_row, d_out_row, d_q_row, d_k_row, d_v_row;
     int64_t shared, queries, keys, position, width, value_width;
     struct attention_reach reach;
@@ -100,6 +102,6 @@ ISA_DECLARE(struct attention_backward_table, attention_backward_table);
 
 /* Queries times heads that one block has at most; fewer queries than ATTENTION_FEW are taken for several heads together, so that keys and
  * values are read in the order in which they lie. */
-enum { ATTENTION_QUERIES = 192, ATTENTION_FEW = 6 };
+enum { ATTENTION_QUERIES = 256, ATTENTION_FEW = 6 };
 
 #endif

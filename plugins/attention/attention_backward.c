@@ -72,11 +72,6 @@ static char *at_row(const struct rows *rows, int64_t b, int64_t column, int64_t 
     return rows->data ? rows->data + (b * rows->batch + column) * size : NULL;
 }
 
-static void clear_rows(const struct rows *rows, int64_t b, int64_t count, int64_t column, int64_t width, int64_t size) {
-    char *at = at_row(rows, b, column, size);
-    for (int64_t r = 0; at && r < count; r++) memset(at + r * rows->row * size, 0, (size_t)(width * size));
-}
-
 static const struct flow_tensor *given(const struct flow_call *call, uint32_t port) {
     return call->in_count > port && call->in[port].rank >= 0 ? &call->in[port] : NULL;
 }
@@ -105,9 +100,6 @@ static void one_head(const struct heads *heads, int64_t b, int64_t kv) {
     const struct attention_backward_table *table = ISA_PICK(attention_backward_table, call->host->isa);
     int64_t shared = p->heads / p->kv_heads, h = kv * shared, size = p->size, row = (b * p->heads + h) * p->queries;
     int64_t q_at = h * p->width, k_at = kv * p->width, v_at = kv * p->value_width, out_at = h * p->value_width;
-    if (heads->clear_q) clear_rows(&heads->d_q, b, p->queries, q_at, shared * p->width, size);
-    if (heads->clear_k) clear_rows(&heads->d_k, b, p->keys, k_at, p->width, size);
-    if (heads->clear_v) clear_rows(&heads->d_v, b, p->keys, v_at, p->value_width, size);
     struct attention_gradient g = {
         .q = at_row(&heads->q, b, q_at, size),
         .k = at_row(&heads->k, b, k_at, size),
@@ -117,6 +109,9 @@ static void one_head(const struct heads *heads, int64_t b, int64_t kv) {
         .d_q = at_row(&heads->d_q, b, q_at, size),
         .d_k = at_row(&heads->d_k, b, k_at, size),
         .d_v = at_row(&heads->d_v, b, v_at, size),
+        .clear_q = heads->clear_q,
+        .clear_k = heads->clear_k,
+        .clear_v = heads->clear_v,
         .q_row = heads->q.row,
         .k_row = heads->k.row,
         .v_row = heads->v.row,

@@ -7,7 +7,6 @@
  * caches, what no query sees is left out of every product: in steps of a vector of keys for d_q, of KEYS_SIDE keys for d_k and d_v.
  */
 #include "attention_tiles.h"
-#include "common/math_simd.h"
 
 #include <math.h>
 #include <string.h>
@@ -72,7 +71,8 @@ static int64_t first_block(const struct attention_gradient *g, int64_t first) {
 #define DELTA delta_f32
 #define GRADIENT gradient_f32
 #define SUMS sums_f32
-#define EXP exp_negative_f32
+#define WEIGHT weight_f32
+#define CLEAR clear_f32
 #define TANH tanh_f32
 #include "attention_tiles_tmpl.h"
 #include "attention_backward_tmpl.h"
@@ -100,7 +100,8 @@ static int64_t first_block(const struct attention_gradient *g, int64_t first) {
 #undef DELTA
 #undef GRADIENT
 #undef SUMS
-#undef EXP
+#undef WEIGHT
+#undef CLEAR
 #undef TANH
 
 #define T double
@@ -127,7 +128,8 @@ static int64_t first_block(const struct attention_gradient *g, int64_t first) {
 #define DELTA delta_f64
 #define GRADIENT gradient_f64
 #define SUMS sums_f64
-#define EXP exp_negative_f64
+#define WEIGHT weight_f64
+#define CLEAR clear_f64
 #define TANH tanh_f64
 #include "attention_tiles_tmpl.h"
 #include "attention_backward_tmpl.h"

@@ -109,10 +109,10 @@ static void SCORES_WIDE(const T *q, int64_t q_row, int64_t rows, const struct at
 
 /* One row: scores s become weights p = exp(s - log_sum), products x = d_out v become gradients of the scores p (x - delta). */
 static inline void PLAIN_ROW(T *s, T *x, int64_t columns, T scale, T log_sum, T delta) {
-    T shift = delta * scale;
+    T shift = delta * scale, factor = scale * (T)LOG2_E, top = log_sum * (T)LOG2_E;
 #pragma omp simd
     for (int64_t j = 0; j < columns; j++) {
-        T p = EXP(s[j] * scale - log_sum);
+        T p = WEIGHT(s[j] * factor - top);
         s[j] = p;
         x[j] = p * (x[j] * scale - shift);
     }
@@ -162,7 +162,7 @@ static void SHAPED_ROW(const struct attention_gradient *g, const struct gradient
     if (g->dropout.below) DROP_ROW(&g->dropout, g->dropout.row + head * g->dropout.row_head + query, rows->first, keep);
 #pragma omp simd
     for (int64_t j = 0; j < KEYS; j++) {
-        T p = EXP(s[j] - log_sum);
+        T p = WEIGHT(s[j] * (T)LOG2_E - log_sum * (T)LOG2_E);
         s[j] = p * keep[j];
         x[j] = p * (x[j] * keep[j] - delta);
     }
@@ -236,12 +236,25 @@ static void DELTA(const struct attention_gradient *g) {
         }
 }
 
+/* Rows of zeros. */
+static void CLEAR(void *data, int64_t rows, int64_t row, int64_t width) {
+    T *x = data;
+    for (int64_t r = 0; x && r < rows; r++) {
+        int64_t c = 0;
+        for (; c + LANES <= width; c += LANES) *(VEC *)(x + r * row + c) = (VEC){0};
+        for (; c < width; c++) x[r * row + c] = 0;
+    }
+}
+
 static void GRADIENT(const struct attention_gradient *g) {
     T kt[WIDEST * KEYS] __attribute__((aligned(64))), vt[WIDEST * KEYS] __attribute__((aligned(64)));
     int64_t low[GROUPED], high[GROUPED];
     struct gradient_rows rows = {.low = low, .high = high};
     rows.plain = !(g->softcap > 0) && !g->bias && !g->mask && !g->dropout.below;
     DELTA(g);
+    if (g->clear_q) CLEAR(g->d_q, g->queries, g->d_q_row, g->shared * g->width);
+    if (g->clear_k) CLEAR(g->d_k, g->keys, g->d_k_row, g->width);
+    if (g->clear_v) CLEAR(g->d_v, g->keys, g->d_v_row, g->value_width);
     for (int64_t first = 0; first < g->keys; first += KEYS) {
         struct attention_keys tile = {(const T *)g->k + first * g->k_row,
                                       (const T *)g->v + first * g->v_row,

@@ -6,7 +6,6 @@
  * "FlashAttention", 2022). Tiles that no query of a group sees are not touched.
  */
 #include "attention_tiles.h"
-#include "common/math_simd.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,6 +14,8 @@
 struct attention_rows {
     void *largest, *sum;
     const int64_t *low, *high;
+    double factor; /* weight = 2^(factor (score - largest)) */
+    bool plain;    /* nothing but a scale, which the factor holds, between a product and its score */
 };
 
 #define T float
@@ -35,7 +36,8 @@ struct attention_rows {
 #define TILE tile_f32
 #define BLOCK block_f32
 #define ROTATE rotate_f32
-#define EXP exp_negative_f32
+#define WEIGHT weight_f32
+#define SEEN seen_f32
 #define TANH tanh_f32
 #define LOG log_f32
 #define DROP drop_f32
@@ -60,7 +62,8 @@ struct attention_rows {
 #undef TILE
 #undef BLOCK
 #undef ROTATE
-#undef EXP
+#undef WEIGHT
+#undef SEEN
 #undef TANH
 #undef LOG
 #undef DROP
@@ -84,7 +87,8 @@ struct attention_rows {
 #define TILE tile_f64
 #define BLOCK block_f64
 #define ROTATE rotate_f64
-#define EXP exp_negative_f64
+#define WEIGHT weight_f64
+#define SEEN seen_f64
 #define TANH tanh_f64
 #define LOG log_f64
 #define DROP drop_f64

@@ -4,6 +4,7 @@
 #define PLUGINS_ATTENTION_TILES_H
 
 #include "attention.h"
+#include "common/math_simd.h"
 
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, ROWS = 6, COLUMNS = 4 };
@@ -27,6 +28,17 @@ static inline void reach_of(const struct attention_reach *reach, int64_t positio
     }
     if (*high < *low) *high = *low;
 }
+
+/* 2^x for weights: x <= 127, 0 from -127 down (minus infinity too), 2^0 = 1 exactly. 2^x = 2^n 2^r with |r| <= 1/2, where 2^n comes from
+ * the low bits of x + 1.5*2^23 + 127. The polynomial is a minimax fit (relative error 1e-7, with its rounding 1.6e-7). */
+static inline float weight_f32(float x) {
+    float bounded = -127.0f > x ? -127.0f : x, t = bounded + 0x1.8000fep23f, r = bounded - (t - 0x1.8000fep23f);
+    float part = 0x1.ebf9bcp-3f + r * (0x1.c6b752p-5f + r * (0x1.3cea88p-7f + r * 0x1.5bba14p-10f));
+    return (1.0f + r * (0x1.62e42ap-1f + r * part)) * from_bits_f32(bits_f32(t) << 23);
+}
+static inline double weight_f64(double x) { return exp_negative_f64(x * 0x1.62e42fefa39efp-1); }
+/* To the base 2. */
+#define LOG2_E 1.4426950408889634
 
 /* The words of KEYS weights, from block `counter` of the node's stream on: as flow_philox gives them, KEYS/4 blocks side by side. */
 static inline void drop_words(const struct attention_dropout *dropout, int64_t counter, uint32_t *words) {

@@ -60,28 +60,46 @@ static void SHAPE_ROW(const struct attention_block *block, int64_t query, int64_
     for (int64_t j = high > first ? high - first : 0; j < KEYS; j++) s[j] = -(T)INFINITY;
 }
 
-/* A step of the online softmax of some rows: s becomes exp(s - largest); keep says by how much what was summed before shrinks. Sums stay
- * spread over the lanes of a vector. */
-static inline __attribute__((always_inline)) void SOFTMAX_ROWS(T *s, int64_t rows, T *largest, VEC *sum, T *keep) {
+/* A step of the online softmax of some rows, of which the first `columns` (whole vectors) are filled in: s becomes 2^(factor (s -
+ * largest)); keep says by how much what was summed before shrinks. Sums stay spread over the lanes of a vector. */
+static inline __attribute__((always_inline)) void SOFTMAX_ROWS(T *s, int64_t rows, int64_t columns, T factor, T *largest, VEC *sum,
+                                                               T *keep) {
     T top[8] = {0}, before[8] = {0};
     for (int64_t r = 0; r < rows; r++) {
         T most = largest[r];
 #pragma omp simd reduction(max : most)
-        for (int64_t j = 0; j < KEYS; j++) most = s[r * KEYS + j] > most ? s[r * KEYS + j] : most;
-        before[r] = largest[r], largest[r] = most;
-        top[r] = most == -(T)INFINITY ? 0 : most; /* nothing seen so far: all exponentials are 0 */
+        for (int64_t j = 0; j < columns; j++) most = s[r * KEYS + j] > most ? s[r * KEYS + j] : most;
+        before[r] = largest[r] * factor, largest[r] = most;
+        top[r] = most == -(T)INFINITY ? 0 : most * factor; /* nothing seen so far: all exponentials are 0 */
     }
 #pragma omp simd
-    for (int64_t r = 0; r < 8; r++) keep[r] = EXP(before[r] - top[r]);
+    for (int64_t r = 0; r < 8; r++) keep[r] = WEIGHT(before[r] - top[r]);
     for (int64_t r = 0; r < rows; r++) {
         T *row = s + r * KEYS;
         VEC total = {0};
+        for (int64_t j = 0; j < columns; j += LANES) {
 #pragma omp simd
-        for (int64_t j = 0; j < KEYS; j++) row[j] = EXP(row[j] - top[r]);
-#pragma GCC unroll 16
-        for (int64_t j = 0; j < KEYS; j += LANES) total += *(const VEC *)(row + j);
+            for (int64_t i = j; i < j + LANES; i++) row[i] = WEIGHT(row[i] * factor - top[r]);
+            total += *(const VEC *)(row + j);
+        }
         sum[r] = sum[r] * keep[r] + total;
     }
+}
+
+/* Scores of one query that were filled in up to `count` as softmax takes them: minus infinity where it does not look, up to a whole vector.
+ * That many columns. */
+static inline int64_t SEEN(const struct attention_block *block, const struct attention_rows *rows, int64_t row,
+                           const struct attention_keys *tile, int64_t count, T *s) {
+    int64_t columns = (count + LANES - 1) / LANES * LANES, low = rows->low[row] - tile->first, high = rows->high[row] - tile->first;
+    if (!rows->plain) {
+        for (int64_t j = columns; j < KEYS; j++) s[j] = 0;
+        SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row], rows->high[row], s);
+        return columns;
+    }
+    if (high > tile->count) high = tile->count;
+    for (int64_t j = 0; j < low && j < columns; j++) s[j] = -(T)INFINITY;
+    for (int64_t j = high > 0 ? high : 0; j < columns; j++) s[j] = -(T)INFINITY;
+    return columns;
 }
 
 /* Weights that dropout takes away are missing in the mean, not in the sum of exponentials. */
@@ -110,11 +128,8 @@ static void GROUP(const struct attention_block *block, struct attention_rows *ro
     if (count <= 0 || from >= tile->first + tile->count) return;
     for (; j + (COLUMNS - 1) * LANES < count; j += COLUMNS * LANES) SCORES(q, kt + j, block->width, s + j, COLUMNS);
     for (; j < count; j += LANES) SCORES(q, kt + j, block->width, s + j, 1);
-    for (; j < KEYS; j++)
-        for (int64_t r = 0; r < ROWS; r++) s[r * KEYS + j] = 0;
-    for (int64_t r = 0; r < real; r++)
-        SHAPE_ROW(block, row + r, tile->first, tile->count, rows->low[row + r], rows->high[row + r], s + r * KEYS);
-    SOFTMAX_ROWS(s, real, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
+    for (int64_t r = 0; r < real; r++) SEEN(block, rows, row + r, tile, count, s + r * KEYS);
+    SOFTMAX_ROWS(s, real, (count + LANES - 1) / LANES * LANES, (T)rows->factor, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
     if (block->dropout.below)
         for (int64_t r = 0; r < real; r++) DROP(block, row + r, tile->first, s + r * KEYS);
     for (int64_t r = real; r < ROWS; r++) {
@@ -136,8 +151,8 @@ static void ONE(const struct attention_block *block, struct attention_rows *rows
     if (count <= 0 || rows->low[row] >= tile->first + tile->count) return;
     SCORES_ONE((const T *)block->q + row * block->q_row, tile->k, tile->k_row, count, block->width, s);
     for (int64_t j = count; j < KEYS; j++) s[j] = 0;
-    SHAPE_ROW(block, row, tile->first, tile->count, rows->low[row], rows->high[row], s);
-    SOFTMAX_ROWS(s, 1, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
+    int64_t columns = SEEN(block, rows, row, tile, count, s);
+    SOFTMAX_ROWS(s, 1, columns, (T)rows->factor, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
     if (block->dropout.below) DROP(block, row, tile->first, s);
     VALUES_ONE(s, tile->v, tile->v_row, count, keep[0], (T *)block->out + row * block->out_row, 0, block->value_width);
 }
@@ -165,7 +180,12 @@ static void TILE(const struct attention_block *block, const struct attention_row
                  T *kt) {
     for (int64_t h = 0; h < block->heads; h++) {
         struct attention_block head = *block;
-        struct attention_rows own = {(T *)rows->largest + h * block->queries, (VEC *)rows->sum + h * block->queries, rows->low, rows->high};
+        struct attention_rows own = {(T *)rows->largest + h * block->queries,
+                                     (VEC *)rows->sum + h * block->queries,
+                                     rows->low,
+                                     rows->high,
+                                     rows->factor,
+                                     rows->plain};
         struct attention_keys keys = *tile;
         int64_t kv = (block->head + h) / block->shared;
         keys.k = (const T *)tile->k + kv * block->width, keys.v = (const T *)tile->v + kv * block->value_width;
@@ -181,7 +201,8 @@ static void BLOCK(const struct attention_block *block) {
     T kt[WIDEST * KEYS] __attribute__((aligned(64))), largest[ATTENTION_QUERIES];
     VEC sum[ATTENTION_QUERIES];
     int64_t low[ATTENTION_QUERIES], high[ATTENTION_QUERIES], from = INT64_MAX, to = 0;
-    struct attention_rows rows = {largest, sum, low, high};
+    bool plain = !(block->softcap > 0) && !block->bias && !block->mask && block->scale > 0;
+    struct attention_rows rows = {largest, sum, low, high, (plain ? block->scale : 1) * LOG2_E, plain};
     T *out = block->out;
     int64_t columns = block->heads * block->value_width;
     for (int64_t i = 0; i < block->heads * block->queries; i++) largest[i] = -(T)INFINITY, sum[i] = (VEC){0};
@@ -213,7 +234,7 @@ static void BLOCK(const struct attention_block *block) {
         for (int64_t c = 0; c < block->value_width; c++) row[c] *= scale;
         if (block->log_sum)
             ((T *)block->log_sum)[i / block->queries * block->log_sum_head + i % block->queries] =
-                all > 0 ? largest[i] + LOG(all) : (T)INFINITY;
+                all > 0 ? largest[i] * (plain ? (T)block->scale : 1) + LOG(all) : (T)INFINITY;
     }
 }
 
