@@ -145,7 +145,7 @@ static void APPLY(int64_t count, void *param, const void *of, double keep_, doub
 static void MIRROR(int64_t r, int64_t begin, int64_t end, void *matrix) {
     T *a = matrix;
     for (int64_t i0 = begin; i0 < end; i0 += SIDE)
-        for (int64_t j0 = 0; j0 <= i0; j0 += SIDE)
+        for (int64_t j0 = 0; j0 < i0 + SIDE; j0 += SIDE)
             for (int64_t i = i0; i < i0 + SIDE && i < end; i++)
                 for (int64_t j = j0; j < j0 + SIDE && j < i; j++) a[j * r + i] = a[i * r + j];
 }
