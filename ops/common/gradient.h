@@ -1,32 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What backward kernels of operators that move values share: gradients filled with zeros, moved, added. f32 and f64. */
+/* Small matters of backward kernels: which gradients are wanted, what to do where none arrives. */
 #ifndef OPS_COMMON_GRADIENT_H
 #define OPS_COMMON_GRADIENT_H
 
 #include "common/shape.h"
-#include "common/simd.h"
 
-struct gradient_table {
-    /* to[i] += from[i] */
-    void (*add_f32)(const float *from, float *to, int64_t n);
-    void (*add_f64)(const double *from, double *to, int64_t n);
-};
-ISA_DECLARE(struct gradient_table, gradient_table);
+#include <string.h>
 
-/* A gradient of zero: nothing where it is added. rank -1: nothing. */
-void gradient_zero(const struct flow_call *call, const struct flow_tensor *to, bool add);
+static inline bool gradient_adds_in(const struct flow_call *call, uint32_t i) { return FLOW_ACCUMULATES(call->accumulate_in, i); }
+static inline bool gradient_adds_param(const struct flow_call *call, uint32_t i) { return FLOW_ACCUMULATES(call->accumulate_param, i); }
 
-/* shape_copy of elements of `dtype` (f32, f64), or the same added. No two elements of `to` may share a place. */
-void gradient_move(const struct flow_call *call, int32_t rank, const int64_t *shape, int32_t dtype, const void *from,
-                   const int64_t *from_strides, void *to, const int64_t *to_strides, bool add);
+/* A gradient of zero: nothing where it is not wanted, or added to what is there. */
+static inline void gradient_zero(const struct flow_tensor *t, bool adds) {
+    if (!shape_exists(t) || adds) return;
+    int64_t count = shape_count(t);
+    if (count > 0) memset(t->data, 0, (size_t)(count * shape_type_bytes(t->dtype)));
+}
 
-/* One whole tensor onto another of its shape: no more to do where they are the same memory and nothing is added. */
-void gradient_pass(const struct flow_call *call, const struct flow_tensor *from, const struct flow_tensor *to, bool add);
+/* All of them are zero: no gradient arrives, or what the outputs sum over is empty. */
+static inline int gradient_none(const struct flow_call *call) {
+    for (uint32_t i = 0; i < call->in_count; ++i) gradient_zero(&call->grad_in[i], gradient_adds_in(call, i));
+    for (uint32_t i = 0; i < call->param_count; ++i) gradient_zero(&call->grad_param[i], gradient_adds_param(call, i));
+    return FLOW_OK;
+}
 
-/* to[i] += from[i], n adjacent ones of `bytes` (4: f32, 8: f64). */
-static inline void gradient_add(const struct gradient_table *table, int64_t bytes, const void *from, void *to, int64_t n) {
-    if (bytes == 8) table->add_f64(from, to, n);
-    else table->add_f32(from, to, n);
+static inline double gradient_value(const struct flow_tensor *t, int64_t i) {
+    return t->dtype == FLOW_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+static inline void gradient_put(const struct flow_tensor *t, int64_t i, double value, bool adds) {
+    if (t->dtype == FLOW_F64) ((double *)t->data)[i] = value + (adds ? ((double *)t->data)[i] : 0);
+    else ((float *)t->data)[i] = (float)(value + (adds ? (double)((float *)t->data)[i] : 0));
 }
 
 #endif

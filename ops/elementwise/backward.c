@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "elementwise/backward.h"
 
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 uint32_t back_reads(int32_t op) {
 #define ROW(name, reads, value) [BACK_##name] = reads,
@@ -36,7 +36,7 @@ void back_run(const struct flow_call *call, const struct flow_tensor *u, const s
     uint32_t reads = 0;
     const struct flow_tensor *like = NULL;
     if (g->rank < 0) {
-        for (int32_t k = 0; k < count; k++) gradient_zero(call, back[k].to, back[k].add);
+        for (int32_t k = 0; k < count; k++) adjoint_zero(call, back[k].to, back[k].add);
         return;
     }
     map_kernel kernel = ISA_PICK(back_table, call->host->isa)->of[g->dtype];

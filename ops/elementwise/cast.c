@@ -3,7 +3,7 @@
 #include "elementwise/cast.h"
 
 #include "common/extent.h"
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 struct cast_attrs {
     struct flow_dtype to;
@@ -66,8 +66,8 @@ static int cast_backward(const struct flow_call *call) {
     const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
     struct cast_back c = {g, to, FLOW_ACCUMULATES(call->accumulate_in, 0)};
     if (to->rank < 0) return FLOW_OK;
-    if (g->rank < 0) gradient_zero(call, to, c.add);
-    else if (g->dtype == to->dtype) gradient_pass(call, g, to, c.add);
+    if (g->rank < 0) adjoint_zero(call, to, c.add);
+    else if (g->dtype == to->dtype) adjoint_pass(call, g, to, c.add);
     else if (shape_count(g) < 4 * 16384 || call->host->threads < 2) cast_piece(&c, 0, shape_count(g));
     else call->host->parallel_for(call, shape_count(g), 16384, cast_piece, &c);
     return FLOW_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "elementwise/chain.h"
 
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 #include <string.h>
 
@@ -91,7 +91,7 @@ int chain_backward(const struct flow_call *call, int32_t op, uint32_t inputs) {
     struct chain c = chain_of(call->workspace, inputs);
     int64_t count = y->rank < 0 ? 0 : shape_count(y), room = 0;
     for (uint32_t k = 0; k < inputs; k++) {
-        if (y->rank < 0) gradient_zero(call, &call->grad_in[k], FLOW_ACCUMULATES(call->accumulate_in, k));
+        if (y->rank < 0) adjoint_zero(call, &call->grad_in[k], FLOW_ACCUMULATES(call->accumulate_in, k));
         else if (shape_count(&call->in[k]) != count) room += shape_count(&call->in[k]);
     }
     if (y->rank < 0) return FLOW_OK;

@@ -2,7 +2,7 @@
 /* dropout and identity. */
 #include "elementwise/dropout.h"
 
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 /* ---- identity ---------------------------------------------------------------------------------------------------- */
 
@@ -98,7 +98,7 @@ static int dropout_forward(const struct flow_call *call) {
 static int dropout_backward(const struct flow_call *call) {
     const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
     bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
-    if (g->rank < 0) gradient_zero(call, to, add);
+    if (g->rank < 0) adjoint_zero(call, to, add);
     else if (to->rank >= 0) dropout_apply(call, g->data, to, add);
     return FLOW_OK;
 }

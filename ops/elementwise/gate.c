@@ -4,7 +4,7 @@
 #include "elementwise/elementwise.h"
 
 #include "common/extent.h"
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 /* ---- prelu ------------------------------------------------------------------------------------------------------- */
 
@@ -212,7 +212,7 @@ static int glu_backward(const struct flow_call *call) {
     const struct flow_tensor *x = &call->in[0], *g = &call->grad_out[0], *to = &call->grad_in[0];
     bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
     int32_t axis = (int32_t)(a->axis < 0 ? a->axis + x->rank : a->axis);
-    if (g->rank < 0) gradient_zero(call, to, add);
+    if (g->rank < 0) adjoint_zero(call, to, add);
     if (to->rank < 0 || g->rank < 0 || shape_count(g) == 0) return FLOW_OK;
     struct glu_back b = {.kernel = ISA_PICK(back_table, call->host->isa)->of[g->dtype],
                          .of = {functions[a->activation][0], functions[a->activation][1]},

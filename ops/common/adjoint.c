@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "common/gradient.h"
+#include "common/adjoint.h"
 
 #include <string.h>
 
@@ -7,7 +7,7 @@ enum { PIECE = 64 * 1024, LARGE = 512 * 1024 }; /* bytes: 30 us are worth about 
 
 static void zero_piece(void *context, int64_t begin, int64_t end) { memset((char *)context + begin, 0, (size_t)(end - begin)); }
 
-void gradient_zero(const struct flow_call *call, const struct flow_tensor *to, bool add) {
+void adjoint_zero(const struct flow_call *call, const struct flow_tensor *to, bool add) {
     if (to->rank < 0 || add) return;
     int64_t bytes = shape_count(to) * shape_type_bytes(to->dtype);
     if (bytes == 0) return;
@@ -17,7 +17,7 @@ void gradient_zero(const struct flow_call *call, const struct flow_tensor *to, b
 
 /* Both sides after joining axes. */
 struct adding {
-    const struct gradient_table *table;
+    const struct adjoint_table *table;
     const char *from;
     char *to;
     int64_t bytes;
@@ -28,7 +28,7 @@ struct adding {
 static void add_line(const struct adding *a, const char *from, char *to) {
     int32_t last = a->rank - 1;
     int64_t n = a->extent[last], source = a->source[last], target = a->target[last];
-    if (source == 1 && target == 1) gradient_add(a->table, a->bytes, from, to, n);
+    if (source == 1 && target == 1) adjoint_add(a->table, a->bytes, from, to, n);
     else if (a->bytes == 8)
         for (int64_t i = 0; i < n; i++) ((double *)(void *)to)[i * target] += ((const double *)(const void *)from)[i * source];
     else
@@ -51,12 +51,12 @@ static void add_rows(void *context, int64_t begin, int64_t end) {
 /* Adjacent elements on both sides, cut anywhere. */
 static void add_flat(void *context, int64_t begin, int64_t end) {
     const struct adding *a = context;
-    gradient_add(a->table, a->bytes, a->from + begin * a->bytes, a->to + begin * a->bytes, end - begin);
+    adjoint_add(a->table, a->bytes, a->from + begin * a->bytes, a->to + begin * a->bytes, end - begin);
 }
 
-void gradient_move(const struct flow_call *call, int32_t rank, const int64_t *shape, int32_t dtype, const void *from,
-                   const int64_t *from_strides, void *to, const int64_t *to_strides, bool add) {
-    struct adding a = {.table = ISA_PICK(gradient_table, call->host->isa), .from = from, .to = to, .bytes = shape_type_bytes(dtype)};
+void adjoint_move(const struct flow_call *call, int32_t rank, const int64_t *shape, int32_t dtype, const void *from,
+                  const int64_t *from_strides, void *to, const int64_t *to_strides, bool add) {
+    struct adding a = {.table = ISA_PICK(adjoint_table, call->host->isa), .from = from, .to = to, .bytes = shape_type_bytes(dtype)};
     int64_t count = 1;
     if (!add) {
         shape_copy(call, rank, shape, a.bytes, from, from_strides, to, to_strides);
@@ -80,7 +80,7 @@ void gradient_move(const struct flow_call *call, int32_t rank, const int64_t *sh
     else add_rows(&a, 0, rows);
 }
 
-void gradient_pass(const struct flow_call *call, const struct flow_tensor *from, const struct flow_tensor *to, bool add) {
+void adjoint_pass(const struct flow_call *call, const struct flow_tensor *from, const struct flow_tensor *to, bool add) {
     if (to->rank < 0 || (from->data == to->data && !add)) return;
-    gradient_move(call, to->rank, to->shape, to->dtype, from->data, from->strides, to->data, to->strides, add);
+    adjoint_move(call, to->rank, to->shape, to->dtype, from->data, from->strides, to->data, to->strides, add);
 }
