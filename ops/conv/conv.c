@@ -131,7 +131,8 @@ static int infer_axes(struct flow_infer *infer, int32_t axes) {
     infer->flops = 2.0 * (double)plan->batch * (double)plan->units * (double)plan->places * (double)plan->taps;
     infer->bytes = (double)shape_type_bytes(x->dtype) *
                    ((double)shape_count(x) + (double)shape_count(&infer->out[0]) + (double)plan->units * (double)plan->taps);
-    return conv_plan_make(infer, plan);
+    status = conv_gradient_plan(infer, plan);
+    return status < 0 ? status : conv_plan_make(infer, plan);
 }
 
 static int infer_1d(struct flow_infer *infer) { return infer_axes(infer, 1); }
@@ -179,7 +180,8 @@ static int describe(const struct flow_infer *infer, char *text, size_t size) {
                     (long long)plan->places);
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = conv_gradient}};
 
 #define REFERENCE "Dumoulin, Visin, A guide to convolution arithmetic for deep learning, 2016, section 2"
 

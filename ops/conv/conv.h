@@ -57,10 +57,24 @@ struct conv_attrs {
     int32_t padding_mode;
 };
 
+enum { CONV_VECTOR = 16 };
+
 enum conv_path {
     CONV_DIRECT,  /* taps summed over rows of the padded input: few channels in or out of a group */
     CONV_COLUMNS, /* weights [M, K] times columns [K, places] */
     CONV_ROWS     /* few places: columns' transpose times packed weights */
+};
+
+/* How the gradients are computed. The work is cut into `slots` shares, as the shapes say; each has scratch and sums of weights'
+ * and biases' gradients of its own, which are then added up in order. */
+struct conv_back {
+    bool direct;              /* sums of taps and dot products with rows laid out once; else columns and products */
+    int64_t slots;            /* shares */
+    int64_t tile;             /* DIRECT: rows of planes; columns: places, or samples where there are few places */
+    int64_t tiles;            /* of one sample and group */
+    int64_t samples;          /* columns: samples side by side */
+    int64_t table, turned;    /* bytes: offsets or statuses; weights turned round (DIRECT) */
+    int64_t slot, sums, bias; /* bytes of each slot: scratch, gradient of the weights, of the bias in f64 */
 };
 
 struct conv_plan {
@@ -80,6 +94,7 @@ struct conv_plan {
     int64_t tile;  /* COLUMNS: places; DIRECT: rows of places; ROWS: samples */
     int64_t tiles; /* of one sample and group */
     uint32_t weight, bias;
+    struct conv_back back;
 };
 
 /* One call: x is the input with its history. */
@@ -95,12 +110,15 @@ struct conv_work {
     char *scratch; /* slots */
 };
 
+int conv_gradient_plan(struct flow_infer *infer, struct conv_plan *plan); /* what backward needs */
+int conv_gradient(const struct flow_call *call);                          /* backward */
+
 int conv_plan_make(struct flow_infer *infer, struct conv_plan *plan); /* path, workspace, packed bytes */
 int conv_columns_run(const struct conv_work *work);                   /* COLUMNS, ROWS */
 void conv_direct_plan(struct conv_plan *plan);
 int conv_direct_run(const struct conv_work *work);
-/* Columns of places [begin, end) of one sample's group: [K, end - begin]. x: that group's first channel. */
-void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size, int64_t begin, int64_t end, void *columns);
+/* Columns of places [begin, end) of one sample's group: [K, end - begin], rows `row` elements apart. x: that group's first channel. */
+void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size, int64_t begin, int64_t end, void *columns, int64_t row);
 /* Calls body(work, slot) for every slot, on several threads if there are several slots. */
 void conv_slots(const struct conv_work *work, void (*body)(const struct conv_work *work, int64_t slot));
 
@@ -111,10 +129,22 @@ struct conv_blend {
     double across, down;
 };
 
+/* Sums of taps for several units: rows of y and of w are so far apart. */
+struct conv_taps {
+    int64_t units, count;
+    const int64_t *offset; /* [count] */
+    int64_t y_step, w_step;
+};
+
 struct conv_table {
-    /* y[i] = bias + sum over j of w[j] x[offset[j] + i] */
-    void (*taps_f32)(float *y, int64_t n, const float *x, const int64_t *offset, const float *w, int64_t count, float bias);
-    void (*taps_f64)(double *y, int64_t n, const double *x, const int64_t *offset, const double *w, int64_t count, double bias);
+    /* y[u, i] = bias[u] + sum over j of w[u, j] x[offset[j] + i]; bias NULL: 0 */
+    void (*taps_f32)(float *y, int64_t n, const float *x, const float *w, const float *bias, const struct conv_taps *taps);
+    void (*taps_f64)(double *y, int64_t n, const double *x, const double *w, const double *bias, const struct conv_taps *taps);
+    /* to[u, j] += sum over i of dy[u, i] x[offset[j] + i], i < n rounded up to whole vectors (at most CONV_VECTOR elements) */
+    void (*dots_f32)(float *to, int64_t to_step, int64_t units, const float *dy, int64_t dy_step, int64_t n, const float *x,
+                     const int64_t *offset, int64_t count);
+    void (*dots_f64)(double *to, int64_t to_step, int64_t units, const double *dy, int64_t dy_step, int64_t n, const double *x,
+                     const int64_t *offset, int64_t count);
     /* y[i * step] += x[i] */
     void (*add_f32)(float *y, int64_t step, const float *x, int64_t n);
     void (*add_f64)(double *y, int64_t step, const double *x, int64_t n);

@@ -42,13 +42,14 @@ static void row_fill(char *to, const char *row, const struct window *w, int64_t 
     }
 }
 
-void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size, int64_t begin, int64_t end, void *columns) {
+void conv_columns_fill(const struct conv_plan *plan, const void *x, int64_t size, int64_t begin, int64_t end, void *columns,
+                       int64_t columns_row) {
     const struct window *h = &plan->axis[0], *w = &plan->axis[1];
-    int64_t channels = plan->channels / plan->groups, count = end - begin;
+    int64_t channels = plan->channels / plan->groups;
     char *to = columns;
     for (int64_t c = 0; c < channels; ++c)
         for (int64_t k = 0; k < h->kernel; ++k)
-            for (int64_t l = 0; l < w->kernel; ++l, to += count * size) {
+            for (int64_t l = 0; l < w->kernel; ++l, to += columns_row * size) {
                 for (int64_t at = begin; at < end;) {
                     int64_t i = at / w->out, j = at % w->out, stop = w->out - j < end - at ? w->out : j + end - at;
                     int64_t source = window_source(i * h->stride + k * h->dilation - h->before, h->in, plan->mode);
@@ -90,7 +91,7 @@ static int columns_product(const struct conv_work *work, int64_t unit, char *scr
     int64_t end = plan->places - begin < plan->tile ? plan->places : begin + plan->tile;
     const char *x = input_of(work, sample, group);
     bias_fill(work, sample, group * units, units, begin, end - begin);
-    if (!plan->bare) conv_columns_fill(plan, x, work->size, begin, end, scratch);
+    if (!plan->bare) conv_columns_fill(plan, x, work->size, begin, end, scratch, end - begin);
     struct flow_gemm product = {
         .m = units,
         .n = end - begin,
@@ -123,7 +124,7 @@ static int rows_product(const struct conv_work *work, int64_t sample, int64_t sa
     bool single = places == 1; /* rows are samples, else places of one sample */
     char *columns = work->scratch, *result = work->scratch + (plan->bare ? 0 : plan->tile * k * places * work->size);
     for (int64_t i = 0; !plan->bare && i < samples; ++i)
-        conv_columns_fill(plan, input_of(work, sample + i, group), work->size, 0, places, columns + i * k * places * work->size);
+        conv_columns_fill(plan, input_of(work, sample + i, group), work->size, 0, places, columns + i * k * places * work->size, places);
     struct flow_gemm product = {
         .m = single ? samples : places,
         .n = units,

@@ -8,24 +8,18 @@
  * buffer; where that is more than the result has, the surplus is dropped as rows are copied out. One axis (conv1d) is taken as the
  * height, with a width of 1. Without padding and strides the buffer is the input itself.
  */
-#include "conv/conv.h"
+#include "conv/conv_direct.h"
 #include "common/extent.h"
 
 #include <string.h>
 
-enum { DIRECT_PLACES = 2048, DIRECT_BUFFER = 1 << 16 }; /* places of a share; elements of its buffer, about */
+enum {
+    DIRECT_PLACES = 2048,
+    DIRECT_BUFFER = 1 << 16,
+    DIRECT_UNITS = 8
+}; /* places of a share; elements of its buffer, about; units at a time */
 
-struct direct {
-    struct window h, w;
-    int64_t channels, units; /* of a group */
-    bool plain;              /* the buffer is the input */
-    int64_t rows;            /* of places in a share */
-    int64_t row, planes_h;   /* a buffer's row; rows of a plane */
-    int64_t channel;         /* elements of one channel's buffer */
-    bool dense;              /* rows of the buffer are as wide as those of the result */
-};
-
-static void direct_of(const struct conv_plan *plan, int64_t rows, struct direct *d) {
+void direct_of(const struct conv_plan *plan, int64_t rows, struct direct *d) {
     *d = (struct direct){.h = plan->axis[0], .w = plan->axis[1], .rows = rows};
     if (d->h.in == 1 && d->h.out == 1 && window_trivial(&d->h)) {
         struct window time = d->w;
@@ -53,14 +47,14 @@ void conv_direct_plan(struct conv_plan *plan) {
     rows = rows < reach ? reach : rows;
     rows = rows > d.h.out ? d.h.out : rows;
     direct_of(plan, rows, &d);
+    int64_t units = d.units < DIRECT_UNITS ? d.units : DIRECT_UNITS;
     plan->tile = rows;
     plan->tiles = (d.h.out + rows - 1) / rows;
-    plan->slot = (d.plain ? 0 : d.channels * d.channel) + (d.dense ? 0 : rows * d.row);
+    plan->slot = (d.plain ? 0 : d.channels * d.channel) + (d.dense ? 0 : units * rows * d.row);
     plan->table = plan->taps * (int64_t)sizeof(int64_t);
 }
 
-/* Where tap j of a unit finds its element of place 0. */
-static void offsets(const struct direct *d, int64_t *offset) {
+void direct_offsets(const struct direct *d, int64_t *offset) {
     int64_t plane = d->planes_h * d->row;
     for (int64_t c = 0; c < d->channels; ++c)
         for (int64_t k = 0; k < d->h.kernel; ++k)
@@ -99,8 +93,7 @@ static void line_fill(char *to, int64_t plane, const char *line, int64_t in, int
     }
 }
 
-/* The buffer of one channel for places from row `begin` on. */
-static void channel_fill(const struct direct *d, char *to, const char *x, int64_t begin, int64_t rows, int32_t mode, int64_t size) {
+void direct_fill(const struct direct *d, char *to, const char *x, int64_t begin, int64_t rows, int32_t mode, int64_t size) {
     int64_t first = begin * d->h.stride - d->h.before, count = (rows - 1) * d->h.stride + window_reach(&d->h);
     int64_t plane = d->planes_h * d->row;
     if (d->w.in == 1 && d->row == 1) { /* a width of 1: the height is the line */
@@ -127,19 +120,27 @@ struct share {
     int64_t n, row_count;
 };
 
-/* One unit's places of a share. */
-static void unit_run(const struct direct *d, const struct share *share, int64_t unit, char *y) {
+/* Places of some units of a share. */
+static void units_run(const struct direct *d, const struct share *share, int64_t unit, int64_t units, char *y) {
     const struct conv_work *work = share->work;
-    int64_t count = work->plan->taps, size = work->size;
+    int64_t size = work->size, places = work->plan->places;
+    struct conv_taps taps = {.units = units,
+                             .count = work->plan->taps,
+                             .offset = work->table,
+                             .y_step = d->dense ? places : share->n,
+                             .w_step = work->plan->taps};
     char *to = d->dense ? y : share->rows;
+    const char *w = (const char *)work->weight + unit * taps.count * size,
+               *bias = work->bias ? (const char *)work->bias + unit * size : NULL;
     if (work->dtype == FLOW_F64)
-        share->table->taps_f64((double *)to, share->n, (const double *)share->buffer, work->table,
-                               (const double *)work->weight + unit * count, count, work->bias ? ((const double *)work->bias)[unit] : 0);
+        share->table->taps_f64((double *)(void *)to, share->n, (const double *)(const void *)share->buffer, (const double *)(const void *)w,
+                               (const double *)(const void *)bias, &taps);
     else
-        share->table->taps_f32((float *)to, share->n, (const float *)share->buffer, work->table, (const float *)work->weight + unit * count,
-                               count, work->bias ? ((const float *)work->bias)[unit] : 0);
-    for (int64_t i = 0; !d->dense && i < share->row_count; ++i)
-        memcpy(y + i * d->w.out * size, to + i * d->row * size, (size_t)(d->w.out * size));
+        share->table->taps_f32((float *)(void *)to, share->n, (const float *)(const void *)share->buffer, (const float *)(const void *)w,
+                               (const float *)(const void *)bias, &taps);
+    for (int64_t u = 0; !d->dense && u < units; ++u)
+        for (int64_t i = 0; i < share->row_count; ++i)
+            memcpy(y + (u * places + i * d->w.out) * size, to + (u * share->n + i * d->row) * size, (size_t)(d->w.out * size));
 }
 
 static void slot_body(const struct conv_work *work, int64_t slot) {
@@ -158,10 +159,10 @@ static void slot_body(const struct conv_work *work, int64_t slot) {
         const char *x = (const char *)work->x + (sample * plan->channels + group * d.channels) * d.h.in * d.w.in * size;
         share.buffer = d.plain ? x + begin * d.row * size : scratch;
         for (int64_t c = 0; !d.plain && c < d.channels; ++c)
-            channel_fill(&d, scratch + c * d.channel * size, x + c * d.h.in * d.w.in * size, begin, share.row_count, plan->mode, size);
-        for (int64_t u = 0; u < d.units; ++u) {
-            int64_t unit = group * d.units + u;
-            unit_run(&d, &share, unit, (char *)work->y + ((sample * plan->units + unit) * plan->places + begin * d.w.out) * size);
+            direct_fill(&d, scratch + c * d.channel * size, x + c * d.h.in * d.w.in * size, begin, share.row_count, plan->mode, size);
+        for (int64_t u = 0; u < d.units; u += DIRECT_UNITS) {
+            int64_t unit = group * d.units + u, units = d.units - u < DIRECT_UNITS ? d.units - u : DIRECT_UNITS;
+            units_run(&d, &share, unit, units, (char *)work->y + ((sample * plan->units + unit) * plan->places + begin * d.w.out) * size);
         }
     }
 }
@@ -169,7 +170,7 @@ static void slot_body(const struct conv_work *work, int64_t slot) {
 int conv_direct_run(const struct conv_work *work) {
     struct direct d;
     direct_of(work->plan, work->plan->tile, &d);
-    offsets(&d, work->table);
+    direct_offsets(&d, work->table);
     conv_slots(work, slot_body);
     return FLOW_OK;
 }

@@ -6,11 +6,31 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Sums that stay in registers: UNITS_MOST x UNITS_VECTORS vectors, of 32 registers or 16; DOTS_UNITS x DOTS_TAPS of products. */
+#if defined(__AVX512F__)
+#define UNITS_MOST 8
+#define UNITS_VECTORS 3
+#define DOTS_UNITS 4
+#define DOTS_TAPS 6
+#else
+#define UNITS_MOST 4
+#define UNITS_VECTORS 3
+#define DOTS_UNITS 4
+#define DOTS_TAPS 2
+#endif
+
 #define REAL float
 #define LANES ((int64_t)(LANES_BYTES / sizeof(REAL)))
 #define max_of max_f32
 #define taps_block taps_block_f32
 #define taps taps_f32
+#define units_block units_block_f32
+#define units_row units_row_f32
+#define taps_units taps_units_f32
+#define dots_block dots_block_f32
+#define dots_rows dots_rows_f32
+#define dots dots_f32
+#define lanes_tree lanes_tree_f32
 #define blend blend_f32
 #define blend_one blend_one_f32
 #define add add_f32
@@ -24,6 +44,13 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef units_block
+#undef units_row
+#undef taps_units
+#undef dots_block
+#undef dots_rows
+#undef dots
+#undef lanes_tree
 #undef blend
 #undef blend_one
 #undef add
@@ -37,6 +64,13 @@
 #define max_of max_f64
 #define taps_block taps_block_f64
 #define taps taps_f64
+#define units_block units_block_f64
+#define units_row units_row_f64
+#define taps_units taps_units_f64
+#define dots_block dots_block_f64
+#define dots_rows dots_rows_f64
+#define dots dots_f64
+#define lanes_tree lanes_tree_f64
 #define blend blend_f64
 #define blend_one blend_one_f64
 #define add add_f64
@@ -50,6 +84,13 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef units_block
+#undef units_row
+#undef taps_units
+#undef dots_block
+#undef dots_rows
+#undef dots
+#undef lanes_tree
 #undef blend
 #undef blend_one
 #undef add
@@ -60,8 +101,10 @@
 
 extern const struct conv_table ISA(conv_table);
 const struct conv_table ISA(conv_table) = {
-    .taps_f32 = taps_f32,
-    .taps_f64 = taps_f64,
+    .taps_f32 = taps_units_f32,
+    .dots_f32 = dots_f32,
+    .taps_f64 = taps_units_f64,
+    .dots_f64 = dots_f64,
     .add_f32 = add_f32,
     .add_f64 = add_f64,
     .most_f32 = most_f32,

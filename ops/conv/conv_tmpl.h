@@ -45,6 +45,105 @@ static void taps(REAL *y, int64_t n, const REAL *x, const int64_t *offset, const
     }
 }
 
+/* Units `units` together, each over `count` vectors; both are constants. */
+ALWAYS_INLINE void units_block(const int units, const int count, REAL *y, int64_t y_step, const REAL *x, const int64_t *offset,
+                               const REAL *w, int64_t w_step, int64_t taps_count, const REAL *bias) {
+    vector sum[UNITS_MOST][UNITS_VECTORS];
+#pragma GCC unroll 8
+    for (int u = 0; u < units; ++u)
+#pragma GCC unroll 4
+        for (int v = 0; v < count; ++v) sum[u][v] = (vector){0} + (bias ? bias[u] : 0);
+    for (int64_t j = 0; j < taps_count; ++j) {
+        vector at[UNITS_VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < count; ++v) at[v] = *(const vector *)(x + offset[j] + v * LANES);
+#pragma GCC unroll 8
+        for (int u = 0; u < units; ++u) {
+            const vector weight = (vector){0} + w[u * w_step + j];
+#pragma GCC unroll 4
+            for (int v = 0; v < count; ++v) sum[u][v] += weight * at[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < units; ++u)
+#pragma GCC unroll 4
+        for (int v = 0; v < count; ++v) *(vector *)(y + u * y_step + v * LANES) = sum[u][v];
+}
+
+/* n is at least a vector. */
+ALWAYS_INLINE void units_row(const int units, REAL *y, int64_t n, const REAL *x, const REAL *w, const REAL *bias,
+                             const struct conv_taps *t) {
+    int64_t i = 0;
+    for (; i + UNITS_VECTORS * LANES <= n; i += UNITS_VECTORS * LANES)
+        units_block(units, UNITS_VECTORS, y + i, t->y_step, x + i, t->offset, w, t->w_step, t->count, bias);
+    for (; i < n; i += LANES) {
+        if (i + LANES > n) i = n - LANES; /* the last vector once more, moved back: the same sums again */
+        units_block(units, 1, y + i, t->y_step, x + i, t->offset, w, t->w_step, t->count, bias);
+    }
+}
+
+static void taps_units(REAL *y, int64_t n, const REAL *x, const REAL *w, const REAL *bias, const struct conv_taps *t) {
+    int64_t u = 0;
+    if (n >= LANES) {
+#if UNITS_MOST >= 8
+        for (; u + 8 <= t->units; u += 8) units_row(8, y + u * t->y_step, n, x, w + u * t->w_step, bias ? bias + u : NULL, t);
+#endif
+        for (; u + 4 <= t->units; u += 4) units_row(4, y + u * t->y_step, n, x, w + u * t->w_step, bias ? bias + u : NULL, t);
+        for (; u + 2 <= t->units; u += 2) units_row(2, y + u * t->y_step, n, x, w + u * t->w_step, bias ? bias + u : NULL, t);
+    }
+    for (; u < t->units; ++u) taps(y + u * t->y_step, n, x, t->offset, w + u * t->w_step, t->count, bias ? bias[u] : 0);
+}
+
+/* to[u, j] += sum over i of dy[u, i] x[offset[j] + i]: n whole vectors of `units` rows of dy with `count` stretches of x. */
+ALWAYS_INLINE void dots_block(const int units, const int count, REAL *to, int64_t to_step, const REAL *dy, int64_t dy_step, int64_t n,
+                              const REAL *x, const int64_t *offset) {
+    vector sum[DOTS_UNITS][DOTS_TAPS];
+    const REAL *at[DOTS_TAPS];
+#pragma GCC unroll 8
+    for (int j = 0; j < count; ++j) at[j] = x + offset[j];
+#pragma GCC unroll 4
+    for (int u = 0; u < units; ++u)
+#pragma GCC unroll 8
+        for (int j = 0; j < count; ++j) sum[u][j] = (vector){0};
+    for (int64_t i = 0; i < n; i += LANES) {
+        vector of[DOTS_UNITS];
+#pragma GCC unroll 4
+        for (int u = 0; u < units; ++u) of[u] = *(const vector *)(dy + u * dy_step + i);
+#pragma GCC unroll 8
+        for (int j = 0; j < count; ++j) {
+            const vector other = *(const vector *)(at[j] + i);
+#pragma GCC unroll 4
+            for (int u = 0; u < units; ++u) sum[u][j] += of[u] * other;
+        }
+    }
+#pragma GCC unroll 4
+    for (int u = 0; u < units; ++u)
+#pragma GCC unroll 8
+        for (int j = 0; j < count; ++j) {
+            const vector one = sum[u][j];
+            to[u * to_step + j] += lanes_tree(&one);
+        }
+}
+
+ALWAYS_INLINE void dots_rows(const int units, REAL *to, int64_t to_step, const REAL *dy, int64_t dy_step, int64_t n, const REAL *x,
+                             const int64_t *offset, int64_t count) {
+    int64_t j = 0;
+    for (; j + DOTS_TAPS <= count; j += DOTS_TAPS) dots_block(units, DOTS_TAPS, to + j, to_step, dy, dy_step, n, x, offset + j);
+#if DOTS_TAPS > 3
+    if (j + 3 <= count) dots_block(units, 3, to + j, to_step, dy, dy_step, n, x, offset + j), j += 3;
+#endif
+    for (; j < count; ++j) dots_block(units, 1, to + j, to_step, dy, dy_step, n, x, offset + j);
+}
+
+static void dots(REAL *to, int64_t to_step, int64_t units, const REAL *dy, int64_t dy_step, int64_t n, const REAL *x, const int64_t *offset,
+                 int64_t count) {
+    int64_t u = 0;
+    for (; u + DOTS_UNITS <= units; u += DOTS_UNITS)
+        dots_rows(DOTS_UNITS, to + u * to_step, to_step, dy + u * dy_step, dy_step, n, x, offset, count);
+    if (u + 2 <= units) dots_rows(2, to + u * to_step, to_step, dy + u * dy_step, dy_step, n, x, offset, count), u += 2;
+    if (u < units) dots_rows(1, to + u * to_step, to_step, dy + u * dy_step, dy_step, n, x, offset, count);
+}
+
 static void add(REAL *y, int64_t step, const REAL *x, int64_t n) {
     if (step == 1) {
 #pragma omp simd
