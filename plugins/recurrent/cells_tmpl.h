@@ -6,7 +6,7 @@
 
 static void RNN(const struct recurrent_step *step) {
     const T *u = step->u, *v = step->v, *diagonal = step->diagonal;
-    T *h = step->h;
+    T *h = step->h, *keep = step->keep;
     int64_t units = step->units;
     if (step->relu) {
 #pragma omp simd
@@ -14,10 +14,11 @@ static void RNN(const struct recurrent_step *step) {
             T a = u[j] + RECURRENT(j, j);
             h[j] = a > 0 ? a : 0;
         }
-        return;
-    }
+    } else {
 #pragma omp simd
-    for (int64_t j = 0; j < units; j++) h[j] = TANH(u[j] + RECURRENT(j, j));
+        for (int64_t j = 0; j < units; j++) h[j] = TANH(u[j] + RECURRENT(j, j));
+    }
+    for (int64_t j = 0; keep && j < units; j++) keep[j] = h[j];
 }
 
 /* s(a) = (a < 0 ? e : 1) / (1 + e) with e = exp(-|a|), tanh|a| = -m / (m + 2) with m = exp(-2|a|) - 1: all denominators are between 1 and
@@ -38,10 +39,30 @@ static void LSTM_PLAIN(const struct recurrent_step *step) {
     }
 }
 
+/* The same with each gate's own quotient, all of one reciprocal, for backward: i f g o. */
+static void LSTM_KEPT(const struct recurrent_step *step) {
+    const T *u = step->u, *v = step->v;
+    T *h = step->h, *c = step->c, *keep = step->keep;
+    int64_t units = step->units;
+#pragma omp simd
+    for (int64_t j = 0; j < units; j++) {
+        T a_i = u[j] + v[j], a_f = u[units + j] + v[units + j], a_g = u[2 * units + j] + v[2 * units + j],
+          a_o = u[3 * units + j] + v[3 * units + j];
+        T e_i = EXP(-ABS(a_i)), e_f = EXP(-ABS(a_f)), e_o = EXP(-ABS(a_o)), m_g = EXPM1(-2 * ABS(a_g));
+        T i_f = (1 + e_i) * (1 + e_f), o_g = (1 + e_o) * (m_g + 2), one = 1 / (i_f * o_g), of_i_f = one * o_g, of_o_g = one * i_f;
+        T i = (a_i < 0 ? e_i : 1) * (of_i_f * (1 + e_f)), f = (a_f < 0 ? e_f : 1) * (of_i_f * (1 + e_i));
+        T g = (a_g < 0 ? m_g : -m_g) * (of_o_g * (1 + e_o)), o = (a_o < 0 ? e_o : 1) * (of_o_g * (m_g + 2));
+        T next = f * c[j] + i * g;
+        keep[j] = i, keep[units + j] = f, keep[2 * units + j] = g, keep[3 * units + j] = o;
+        c[j] = next;
+        h[j] = o * TANH(next);
+    }
+}
+
 /* Peepholes, coupled gates, diagonal recurrences. */
 static void LSTM_ANY(const struct recurrent_step *step) {
     const T *u = step->u, *v = step->v, *diagonal = step->diagonal, *peephole = step->peephole;
-    T *h = step->h, *c = step->c;
+    T *h = step->h, *c = step->c, *keep = step->keep;
     int64_t units = step->units, first = step->coupled ? 0 : units; /* row of the forget gate */
 #pragma omp simd
     for (int64_t j = 0; j < units; j++) {
@@ -52,26 +73,33 @@ static void LSTM_ANY(const struct recurrent_step *step) {
             a_i += step->coupled ? 0 : peephole[j] * old;
             a_f += peephole[p_f] * old;
         }
-        T f = SIGMOID(a_f), i = step->coupled ? 1 - f : SIGMOID(a_i), next = f * old + i * TANH(a_g);
+        T f = SIGMOID(a_f), i = step->coupled ? 1 - f : SIGMOID(a_i), g = TANH(a_g), next = f * old + i * g;
         if (peephole) a_o += peephole[p_f + units] * next;
+        T o = SIGMOID(a_o);
+        if (keep) {
+            if (!step->coupled) keep[j] = i;
+            keep[rf] = f, keep[rg] = g, keep[ro] = o;
+        }
         c[j] = next;
-        h[j] = SIGMOID(a_o) * TANH(next);
+        h[j] = o * TANH(next);
     }
 }
 
 static void LSTM(const struct recurrent_step *step) {
     if (step->diagonal || step->peephole || step->coupled) LSTM_ANY(step);
+    else if (step->keep) LSTM_KEPT(step);
     else LSTM_PLAIN(step);
 }
 
 static void GRU(const struct recurrent_step *step) {
     const T *u = step->u, *v = step->v, *diagonal = step->diagonal;
-    T *h = step->h;
+    T *h = step->h, *keep = step->keep;
     int64_t units = step->units;
 #pragma omp simd
     for (int64_t j = 0; j < units; j++) {
-        T r = SIGMOID(u[j] + RECURRENT(j, j)), z = SIGMOID(u[units + j] + RECURRENT(units + j, j));
-        T n = TANH(u[2 * units + j] + r * RECURRENT(2 * units + j, j));
+        T r = SIGMOID(u[j] + RECURRENT(j, j)), z = SIGMOID(u[units + j] + RECURRENT(units + j, j)), v_n = RECURRENT(2 * units + j, j);
+        T n = TANH(u[2 * units + j] + r * v_n);
+        if (keep) keep[j] = r, keep[units + j] = z, keep[2 * units + j] = n, keep[3 * units + j] = v_n;
         h[j] = (1 - z) * n + z * h[j];
     }
 }

@@ -80,10 +80,12 @@ static int rnn_infer(struct flow_infer *infer) { return recurrent_infer(infer, C
 static int lstm_infer(struct flow_infer *infer) { return recurrent_infer(infer, CELL_LSTM); }
 static int gru_infer(struct flow_infer *infer) { return recurrent_infer(infer, CELL_GRU); }
 
-static const struct flow_kernel kernels[] = {{NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, recurrent_forward, NULL}};
+static const struct flow_kernel kernels[] = {
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, recurrent_forward, recurrent_backward}};
 
 static const struct flow_operator rnn = {
     .size = sizeof rnn,
+    .flags = FLOW_OP_RANDOM,
     .name = "rnn",
     .summary = "plain recurrent network (Elman)",
     .equation = "h' = tanh(u + v), u = W_ih x + b_ih, v = W_hh h + b_hh",
@@ -104,6 +106,7 @@ static const struct flow_operator rnn = {
 
 static const struct flow_operator lstm = {
     .size = sizeof lstm,
+    .flags = FLOW_OP_RANDOM,
     .name = "lstm",
     .summary = "long short-term memory: gates i f g o",
     .equation = "a = u + v; i = s(a_i + p_i c)  f = s(a_f + p_f c)  g = tanh(a_g)  c' = f c + i g  o = s(a_o + p_o c')  h' = o tanh(c')\n"
@@ -125,6 +128,7 @@ static const struct flow_operator lstm = {
 
 static const struct flow_operator gru = {
     .size = sizeof gru,
+    .flags = FLOW_OP_RANDOM,
     .name = "gru",
     .summary = "gated recurrent unit: gates r z n",
     .equation = "r = s(u_r + v_r)  z = s(u_z + v_z)  n = tanh(u_n + r v_n)  h' = (1 - z) n + z h",

@@ -152,18 +152,48 @@ static void set_out(struct flow_infer *infer, int32_t out, int32_t rank, const i
     shape_dense(t);
 }
 
-static int64_t take(struct flow_infer *infer, int64_t count, int64_t size) {
-    int64_t at = infer->workspace;
-    infer->workspace += (count * size + 63) / 64 * 64;
+/* Room for count elements in `total`, which becomes -1, and is refused, once it is more than can be counted. */
+static int64_t take(int64_t *total, int64_t count, int64_t size) {
+    int64_t at = *total, bytes;
+    if (at < 0 || count < 0 || __builtin_mul_overflow(count, size, &bytes) || bytes > INT64_MAX - 63 ||
+        __builtin_add_overflow(at, (bytes + 63) / 64 * 64, total))
+        *total = -1;
     return at;
 }
 
 /* Rows enough for a product to pay, and not many more than what stays in the cache until its steps are run. */
-static int64_t chunk_steps(const struct recurrent_priv *p) {
-    enum { ROWS_LEAST = 96, BYTES = 256 << 10 };
+static int64_t chunk_steps(const struct recurrent_priv *p, int64_t least, int64_t bytes) {
     if (p->batch == 0 || p->steps == 0) return p->steps;
-    int64_t rows = BYTES / (p->gates * p->units * p->size), steps = ((rows > ROWS_LEAST ? rows : ROWS_LEAST) + p->batch - 1) / p->batch;
+    int64_t rows = bytes / (p->gates * p->units * p->size), steps = ((rows > least ? rows : least) + p->batch - 1) / p->batch;
     return steps < p->steps ? steps : p->steps;
+}
+
+/* Backward reads x for the gradient of weight_ih, and what forward kept of each step. */
+static void plan_backward(struct flow_infer *infer, const struct recurrent_attrs *a, struct recurrent_priv *p) {
+    const struct flow_host *host = infer->host;
+    int64_t *saved = &infer->saved, *back = &infer->workspace_backward, many = p->layers * p->directions, positions = p->batch * p->steps;
+    int64_t gates = p->gates * p->units, wide = p->units * p->directions, widest = p->layers > 1 && wide > p->input ? wide : p->input;
+    int32_t dtype = compute_type(infer->in[0].dtype);
+    p->kept = p->cell == CELL_GRU ? 4 : p->gates;
+    p->keep_gates_each = positions * p->kept * p->units * p->size;
+    p->keep_h_each = positions * p->units * p->size, p->keep_y_each = positions * wide * p->size;
+    p->keep_gates = take(saved, many, p->keep_gates_each);
+    p->keep_h = take(saved, many, p->keep_h_each);
+    p->keep_c = take(saved, p->cell == CELL_LSTM ? many : 0, p->keep_h_each);
+    p->keep_y = take(saved, p->layers - 1, p->keep_y_each);
+    if (a->heads == 1) p->at_pack = take(&infer->workspace, host->gemm_packed_bytes(host, dtype, p->units, gates), 1);
+    p->back_chunk = chunk_steps(p, 256, 512 << 10);
+    p->at_d_u = take(back, p->back_chunk * p->batch * gates, p->size);
+    p->at_d_v = take(back, p->cell == CELL_GRU ? p->back_chunk * p->batch * gates : 0, p->size);
+    p->at_d_h = take(back, p->batch * p->units, p->size), p->at_d_c = take(back, p->batch * p->units, p->size);
+    p->at_rows = take(back, a->projection || p->layers > 1 ? p->back_chunk * p->batch * widest : 0, p->size);
+    p->at_pack_hh = take(back, host->gemm_packed_bytes(host, dtype, gates, p->units), 1);
+    p->at_pack_ih = take(back, host->gemm_packed_bytes(host, dtype, gates, widest), 1);
+    p->at_d_peephole = take(back, a->peephole ? 3 * p->units : 0, p->size);
+    for (int i = 0; i < 2; i++) p->at_d_y[i] = take(back, p->layers > 1 ? positions * wide : 0, p->size);
+    p->at_back_order = take(back, p->batch, 8), p->at_back_lengths = take(back, p->batch, 8);
+    infer->backward_reads_in = 1u | 1u << p->port_lengths | 1u << p->port_reset;
+    infer->backward_reads_out = 0;
 }
 
 int recurrent_infer(struct flow_infer *infer, enum recurrent_cell cell) {
@@ -205,16 +235,19 @@ int recurrent_infer(struct flow_infer *infer, enum recurrent_cell cell) {
     if (lstm) infer->out[p->out_c].dtype = x->dtype, state_shape(p, &infer->out[p->out_c]);
     set_out(infer, p->out_iterations, 0, NULL, FLOW_I64);
     int64_t gates = p->gates * p->units, positions = p->batch * p->steps;
-    p->chunk = chunk_steps(p);
+    p->chunk = chunk_steps(p, 96, 256 << 10);
     int64_t widest = p->layers > 1 && p->units * p->directions > p->input ? p->units * p->directions : p->input;
-    p->at_x = take(infer, a->projection || p->layers > 1 ? p->chunk * p->batch * widest : 0, p->size);
-    p->at_u = take(infer, p->chunk * p->batch * gates, p->size);
-    p->at_v = take(infer, p->batch * gates, p->size);
-    p->at_h = take(infer, p->batch * p->units, p->size);
-    p->at_c = take(infer, p->batch * p->units, p->size);
-    for (int i = 0; i < 2; i++) p->at_y[i] = take(infer, p->layers > 1 ? positions * p->units * p->directions : 0, p->size);
-    p->at_order = take(infer, p->batch, 8), p->at_lengths = take(infer, p->batch, 8);
+    p->at_x = take(&infer->workspace, a->projection || p->layers > 1 ? p->chunk * p->batch * widest : 0, p->size);
+    p->at_u = take(&infer->workspace, p->chunk * p->batch * gates, p->size);
+    p->at_v = take(&infer->workspace, p->batch * gates, p->size);
+    p->at_h = take(&infer->workspace, p->batch * p->units, p->size);
+    p->at_c = take(&infer->workspace, p->batch * p->units, p->size);
+    for (int i = 0; i < 2; i++) p->at_y[i] = take(&infer->workspace, p->layers > 1 ? positions * p->units * p->directions : 0, p->size);
+    p->at_order = take(&infer->workspace, p->batch, 8), p->at_lengths = take(&infer->workspace, p->batch, 8);
     infer->packed_key = (uint64_t)(gates * 131 + p->input);
+    p->drops = infer->phase == FLOW_PHASE_TRAINING && a->dropout > 0 && p->layers > 1;
+    p->at_pack = -1;
+    if (infer->differentiated) plan_backward(infer, a, p);
     infer->flops =
         2.0 * (double)positions * (double)gates * (double)p->directions *
         ((double)p->input + (double)p->units / (double)a->heads + (double)(p->layers - 1) * (double)(p->units * p->directions + p->units));
@@ -238,25 +271,25 @@ int recurrent_prepare(const struct flow_call *call) {
 
 /* ---- Running ------------------------------------------------------------------------------------------------------- */
 
-/* One layer and direction under way. */
-struct pass {
-    const struct flow_call *call;
-    const struct direction *at;
-    const char *x; /* [B, T, I] */
-    int64_t input;
-    char *y; /* [B, T, y_row], this direction's columns */
-    int64_t y_row;
-    const char
-        *u;      /* input products of the steps from `from` on, [rows, gates*units]: rows in `order`, those that still run, step by step */
-    char *h, *c; /* [B, units], rows in `order` */
-    const int64_t *order, *lengths;
-    bool reversed;
-};
-
 static const void *param_data(const struct flow_call *call, int32_t place) { return place < 0 ? NULL : call->param[place].data; }
 
+static const char *packed_of(const struct flow_call *call, int64_t at) {
+    return call->packed && at >= 0 ? (const char *)call->packed + at : NULL;
+}
+
+/* weight_hh as the steps read it: packed for all of them if it can be. */
+static const char *packed_hh(const struct flow_call *call, const struct direction *at) {
+    const struct recurrent_priv *p = call->priv;
+    const struct flow_tensor *w = &call->param[at->weight_hh];
+    if (call->packed || at->packed_hh < 0 || p->at_pack < 0) return packed_of(call, at->packed_hh);
+    char *to = (char *)call->workspace + p->at_pack;
+    call->host->gemm_pack(call->host, compute_type(w->dtype), w->shape[1], w->shape[0], w->data, w->dtype, w->strides[1], w->strides[0],
+                          to);
+    return to;
+}
+
 /* C[rows, gates*units] = A[rows, in] blockdiag(W)^T + bias: one product, or one for each gate and head. */
-static int block_product(const struct flow_call *call, const char *a, int64_t rows, int64_t a_row, int32_t weight, int64_t packed,
+static int block_product(const struct flow_call *call, const char *a, int64_t rows, int64_t a_row, int32_t weight, const char *packed,
                          int64_t heads, const char *bias, char *c) {
     const struct recurrent_priv *p = call->priv;
     const struct flow_tensor *w = &call->param[weight];
@@ -265,7 +298,7 @@ static int block_product(const struct flow_call *call, const char *a, int64_t ro
         .m = rows, .k = width, .a_row = a_row, .a_col = 1, .c_row = total, .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
     if (heads == 1) {
         product.n = total, product.a = a, product.c = c, product.bias = bias;
-        if (packed >= 0 && call->packed) product.packed_b = (const char *)call->packed + packed;
+        if (packed) product.packed_b = packed;
         else product.b = w->data, product.b_row = w->strides[1], product.b_col = w->strides[0];
         return call->host->gemm(call, &product);
     }
@@ -280,9 +313,6 @@ static int block_product(const struct flow_call *call, const char *a, int64_t ro
     }
     return rc;
 }
-
-/* Where row b of the batch is at step s. */
-static int64_t time_of(const struct pass *pass, int64_t b, int64_t s) { return pass->reversed ? pass->lengths[b] - 1 - s : s; }
 
 /* The input products of steps from .. to, of which the first has `active` rows. */
 static int input_products(struct pass *pass, int64_t from, int64_t to, int64_t active) {
@@ -300,18 +330,17 @@ static int input_products(struct pass *pass, int64_t from, int64_t to, int64_t a
             while (active > 0 && pass->lengths[pass->order[active - 1]] <= s) active--;
             for (int64_t i = 0; i < active; i++) {
                 int64_t b = pass->order[i];
-                memcpy(gathered + rows++ * width, pass->x + (b * p->steps + time_of(pass, b, s)) * width, (size_t)width);
+                memcpy(gathered + rows++ * width, pass->x + (b * p->steps + recurrent_time(pass, b, s)) * width, (size_t)width);
             }
         }
     }
     char *u = (char *)call->workspace + p->at_u;
     pass->u = u;
-    return block_product(call, x, rows, pass->input, pass->at->weight_ih, pass->at->packed_ih, a->input_heads,
+    return block_product(call, x, rows, pass->input, pass->at->weight_ih, packed_of(call, pass->at->packed_ih), a->input_heads,
                          param_data(call, pass->at->bias_u), u);
 }
 
-/* Rows in order of falling length so that those that still run are the first ones. */
-static int order_rows(const struct flow_call *call, int64_t *order, int64_t *lengths) {
+int recurrent_order(const struct flow_call *call, int64_t *order, int64_t *lengths) {
     const struct recurrent_priv *p = call->priv;
     const struct flow_tensor *given = &call->in[p->port_lengths];
     for (int64_t b = 0; b < p->batch; b++) {
@@ -334,8 +363,7 @@ static int order_rows(const struct flow_call *call, int64_t *order, int64_t *len
     return 0;
 }
 
-/* A border of sequences lies between this step and the one before it in the direction of the pass: the state starts again at zero. */
-static bool starts_anew(const struct pass *pass, int64_t b, int64_t t) {
+bool recurrent_starts_anew(const struct pass *pass, int64_t b, int64_t t) {
     const struct recurrent_priv *p = pass->call->priv;
     const struct flow_tensor *reset = &pass->call->in[p->port_reset];
     if (reset->rank < 0) return false;
@@ -366,19 +394,23 @@ static int run_steps(struct pass *pass) {
         }
         if ((s & 1023) == 1023 && call->host->cancelled && call->host->cancelled(call->owner)) return FLOW_ERROR_CANCELLED;
         for (int64_t i = 0; i < active; i++) {
-            int64_t b = pass->order[i], t = time_of(pass, b, s);
-            if (!starts_anew(pass, b, t)) continue;
+            int64_t b = pass->order[i], t = recurrent_time(pass, b, s);
+            if (!recurrent_starts_anew(pass, b, t)) continue;
             memset(pass->h + i * row, 0, (size_t)row);
             memset(pass->c + i * row, 0, (size_t)row);
         }
-        int rc = diagonal ? 0 : block_product(call, pass->h, active, p->units, pass->at->weight_hh, pass->at->packed_hh, a->heads, bias, v);
+        if (pass->keep_h) memcpy(pass->keep_h, pass->h, (size_t)(active * row)), pass->keep_h += active * row;
+        if (pass->keep_c) memcpy(pass->keep_c, pass->c, (size_t)(active * row)), pass->keep_c += active * row;
+        int rc = diagonal ? 0 : block_product(call, pass->h, active, p->units, pass->at->weight_hh, pass->packed_hh, a->heads, bias, v);
         if (rc < 0) return rc;
         for (int64_t i = 0; i < active; i++) {
-            int64_t b = pass->order[i], t = time_of(pass, b, s);
+            int64_t b = pass->order[i], t = recurrent_time(pass, b, s);
             step.u = projected ? pass->u + i * gates : pass->x + (b * p->steps + t) * gates;
             step.v = diagonal ? bias : v + i * gates;
             step.h = pass->h + i * row, step.c = pass->c + i * row;
+            step.keep = pass->keep;
             cell(&step);
+            if (pass->keep) pass->keep += p->kept * row;
             memcpy(pass->y + (b * p->steps + t) * pass->y_row * p->size, pass->h + i * row, (size_t)row);
         }
         if (projected) pass->u += active * gates;
@@ -435,6 +467,12 @@ static int run_layer(const struct flow_call *call, int64_t layer, const char *x,
                             .order = order,
                             .lengths = lengths,
                             .reversed = a->reverse || direction == 1};
+        if (call->saved) {
+            pass.keep = (char *)call->saved + p->keep_gates + index * p->keep_gates_each;
+            pass.keep_h = (char *)call->saved + p->keep_h + index * p->keep_h_each;
+            if (p->cell == CELL_LSTM) pass.keep_c = (char *)call->saved + p->keep_c + index * p->keep_h_each;
+        }
+        pass.packed_hh = packed_hh(call, pass.at);
         load_state(&pass, index, p->port_h, 0, pass.h);
         load_state(&pass, index, p->port_c, 1, pass.c);
         rc = run_steps(&pass);
@@ -450,11 +488,14 @@ int recurrent_forward(const struct flow_call *call) {
     const struct recurrent_priv *p = call->priv;
     char *workspace = call->workspace;
     int64_t *order = (int64_t *)(void *)(workspace + p->at_order), *lengths = (int64_t *)(void *)(workspace + p->at_lengths);
-    int rc = order_rows(call, order, lengths);
+    int rc = recurrent_order(call, order, lengths);
     const char *x = call->in[0].data;
     for (int64_t layer = 0; rc == 0 && layer < p->layers; layer++) {
-        char *y = layer + 1 == p->layers ? call->out[0].data : workspace + p->at_y[layer % 2];
+        bool last = layer + 1 == p->layers;
+        char *kept = call->saved ? (char *)call->saved + p->keep_y + layer * p->keep_y_each : workspace + p->at_y[layer % 2];
+        char *y = last ? call->out[0].data : kept;
         rc = run_layer(call, layer, x, y, order, lengths);
+        if (rc == 0 && !last && p->drops) recurrent_drop(call, layer, y);
         x = y;
     }
     struct flow_tensor *iterations = &call->out[p->out_iterations];
