@@ -1,15 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operators that act on gradients alone: forward they are the identity, as views. */
-#include "common/shape.h"
+/* Operators that act on gradients alone: forward they are the identity, as views where nothing is differentiated. */
+#include "common/adjoint.h"
 
 static int same_infer(struct flow_infer *infer) {
     shape_view(infer, 0, 0);
     return FLOW_OK;
 }
 
+/* The gradient of a view is the runtime's: where another one is to take its place y is a tensor of its own, in x's memory if that is free.
+ */
+static int own_infer(struct flow_infer *infer, uint64_t reads) {
+    struct flow_tensor *y = &infer->out[0];
+    if (!infer->differentiated || infer->streaming) return same_infer(infer);
+    shape_like(y, &infer->in[0]);
+    y->dtype = infer->in[0].dtype;
+    infer->backward_reads_in = reads, infer->backward_reads_out = 0;
+    infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
+    return FLOW_OK;
+}
+
+static int same_forward(const struct flow_call *call) {
+    const struct flow_tensor *x = &call->in[0], *y = &call->out[0];
+    if (x->data != y->data) shape_copy(call, y->rank, y->shape, shape_type_bytes(y->dtype), x->data, x->strides, y->data, y->strides);
+    return FLOW_OK;
+}
+
 static const struct flow_port same_x[] = {{"x", "any shape and type", "...", FLOW_TYPES_ANY, FLOW_STRIDED}};
 static const struct flow_port same_x_no_grad[] = {{"x", "any shape and type", "...", FLOW_TYPES_ANY, FLOW_STRIDED | FLOW_NO_GRAD}};
 static const struct flow_port same_y[] = {{"y", "x itself, as a view", "...", FLOW_TYPES_ANY, 0}};
+static const struct flow_port own_y[] = {{"y", "x itself; a view where nothing is differentiated", "...", FLOW_TYPES_ANY, FLOW_INPLACE(0)}};
 
 const struct flow_operator stop_gradient_operator = {
     .size = sizeof(struct flow_operator),
@@ -30,6 +49,32 @@ struct scale_attrs {
 static const struct flow_attr scale_attrs[] = {
     FLOW_ATTR(struct scale_attrs, factor, "of the gradient", FLOW_REQUIRED, FLOW_NO_MIN, FLOW_NO_MAX)};
 
+static int scale_infer(struct flow_infer *infer) { return own_infer(infer, 0); }
+
+static int scale_backward(const struct flow_call *call) {
+    const struct scale_attrs *a = call->attrs;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (g->rank < 0) adjoint_zero(call, to, add);
+    if (g->rank < 0 || to->rank < 0) return FLOW_OK;
+    int64_t count = shape_count(g);
+    if (g->dtype == FLOW_F64) {
+        const double *from = g->data;
+        double *y = to->data;
+        for (int64_t i = 0; i < count; i++) y[i] = (add ? y[i] : 0) + a->factor * from[i];
+    } else {
+        const float *from = g->data, factor = (float)a->factor;
+        float *y = to->data;
+        for (int64_t i = 0; i < count; i++) y[i] = (add ? y[i] : 0) + factor * from[i];
+    }
+    return FLOW_OK;
+}
+
+static const struct flow_kernel scale_kernels[] = {{.device = FLOW_DEVICE_CPU,
+                                                    .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER | FLOW_TYPE(BOOL),
+                                                    .forward = same_forward,
+                                                    .backward = scale_backward}};
+
 const struct flow_operator scale_gradient_operator = {
     .size = sizeof(struct flow_operator),
     .flags = FLOW_OP_POINTWISE,
@@ -39,10 +84,11 @@ const struct flow_operator scale_gradient_operator = {
     .reference = "Ganin, Lempitsky, \"Unsupervised domain adaptation by backpropagation\", arXiv:1409.7495, equation 12 (factor < 0)",
     .example = "y: {op: scale_gradient, in: x, with: {factor: -1}}",
     .inputs = FLOW_TABLE(same_x),
-    .outputs = FLOW_TABLE(same_y),
+    .outputs = FLOW_TABLE(own_y),
     .attrs = FLOW_TABLE(scale_attrs),
     .attrs_size = sizeof(struct scale_attrs),
-    .infer = same_infer,
+    .kernels = FLOW_TABLE(scale_kernels),
+    .infer = scale_infer,
 };
 
 static int inject_infer(struct flow_infer *infer) {
@@ -50,14 +96,23 @@ static int inject_infer(struct flow_infer *infer) {
     if (!shape_same(&infer->in[0], &infer->in[1]))
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is %s, g is %s: a gradient has the shape of its value",
                                  shape_text(&infer->in[0], x), shape_text(&infer->in[1], g));
-    return same_infer(infer);
+    return own_infer(infer, 2);
+}
+
+/* What arrives is not read. */
+static int inject_backward(const struct flow_call *call) {
+    adjoint_pass(call, &call->in[1], &call->grad_in[0], FLOW_ACCUMULATES(call->accumulate_in, 0));
+    return FLOW_OK;
 }
 
 static const struct flow_port inject_in[] = {
     {"x", "any shape", "...", FLOW_TYPES_FLOAT, FLOW_STRIDED},
     {"g", "the gradient that x is to receive", "...", FLOW_TYPES_FLOAT, FLOW_STRIDED | FLOW_NO_GRAD},
 };
-static const struct flow_port inject_out[] = {{"y", "x itself, as a view", "...", FLOW_TYPES_FLOAT, 0}};
+static const struct flow_port inject_out[] = {
+    {"y", "x itself; a view where nothing is differentiated", "...", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
+static const struct flow_kernel inject_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = same_forward, .backward = inject_backward}};
 
 const struct flow_operator inject_gradient_operator = {
     .size = sizeof(struct flow_operator),
@@ -69,5 +124,6 @@ const struct flow_operator inject_gradient_operator = {
     .example = "y: {op: inject_gradient, in: {x: x, g: g}}",
     .inputs = FLOW_TABLE(inject_in),
     .outputs = FLOW_TABLE(inject_out),
+    .kernels = FLOW_TABLE(inject_kernels),
     .infer = inject_infer,
 };

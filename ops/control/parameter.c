@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* parameter: a bare trainable tensor. */
-#include "common/shape.h"
+#include "common/adjoint.h"
 
 #include <string.h>
 
@@ -31,6 +31,7 @@ static int parameter_infer(struct flow_infer *infer) {
     }
     shape_like(y, &infer->param[0]);
     y->dtype = infer->param[0].dtype;
+    infer->backward_reads_out = 0;
     return shape_sound(infer, y);
 }
 
@@ -41,7 +42,16 @@ static int parameter_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel parameter_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = parameter_forward}};
+static int parameter_backward(const struct flow_call *call) {
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_param[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_param, 0);
+    if (g->rank < 0) adjoint_zero(call, to, add);
+    else adjoint_pass(call, g, to, add);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel parameter_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = parameter_forward, .backward = parameter_backward}};
 
 const struct flow_operator parameter_operator = {
     .size = sizeof(struct flow_operator),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading by index: gather, embedding, take_along, one_hot. */
-#include "common/shape.h"
+#include "common/adjoint.h"
+#include "index/add_rows.h"
 #include "index/check.h"
 
 #include <string.h>
@@ -95,6 +96,7 @@ static int gather_infer(struct flow_infer *infer) {
     shape_dense(y);
     status = shape_sound(infer, y);
     if (status == FLOW_OK && infer->streaming) status = gather_stream(infer, g->axis, batch);
+    infer->backward_reads_in = 2, infer->backward_reads_out = 0;
     if (status == FLOW_OK) infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
     return status;
 }
@@ -118,7 +120,29 @@ static int gather_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel gather_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = gather_forward}};
+static int gather_backward(const struct flow_call *call) {
+    const struct gather_attrs *a = call->attrs;
+    const struct gather *g = call->priv;
+    const struct flow_tensor *to = &call->grad_in[0], *index = &call->in[1];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    adjoint_zero(call, to, add);
+    if (to->rank < 0 || call->grad_out[0].rank < 0) return FLOW_OK;
+    struct add_rows rows = {.from = call->grad_out[0].data,
+                            .to = to->data,
+                            .index = index->data,
+                            .blocks = shape_span(to, 0, g->axis),
+                            .shared = shape_span(to, (int32_t)a->batch, g->axis),
+                            .extent = to->shape[g->axis],
+                            .count = shape_span(index, (int32_t)a->batch, index->rank),
+                            .width = shape_span(to, g->axis + 1, to->rank),
+                            .bytes = shape_type_bytes(to->dtype),
+                            .left_out = -1};
+    add_rows_run(call, &rows);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel gather_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = gather_forward, .backward = gather_backward}};
 
 const struct flow_operator gather_operator = {
     .size = sizeof(struct flow_operator),
@@ -167,6 +191,7 @@ static int embedding_infer(struct flow_infer *infer) {
     shape_dense(y);
     int status = shape_sound(infer, y);
     if (infer->streaming) infer->out_axis[0] = infer->in_axis[0];
+    infer->backward_reads_in = 1, infer->backward_reads_out = 0;
     if (status == FLOW_OK) infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
     return status;
 }
@@ -188,14 +213,34 @@ static int embedding_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* Rows that an index names more than once get all its gradients, in the order of the indices. */
+static int embedding_backward(const struct flow_call *call) {
+    const struct embedding_attrs *a = call->attrs;
+    const struct flow_tensor *to = &call->grad_param[0];
+    adjoint_zero(call, to, FLOW_ACCUMULATES(call->accumulate_param, 0));
+    if (to->rank < 0 || call->grad_out[0].rank < 0) return FLOW_OK;
+    struct add_rows rows = {.from = call->grad_out[0].data,
+                            .to = to->data,
+                            .index = call->in[0].data,
+                            .blocks = 1,
+                            .shared = 1,
+                            .extent = a->count,
+                            .count = shape_count(&call->in[0]),
+                            .width = a->units,
+                            .bytes = shape_type_bytes(to->dtype),
+                            .left_out = a->padding == FLOW_INT_ABSENT ? -1 : a->padding};
+    add_rows_run(call, &rows);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel embedding_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_FLOAT, .forward = embedding_forward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_FLOAT, .forward = embedding_forward, .backward = embedding_backward}};
 
 const struct flow_operator embedding_operator = {
     .size = sizeof(struct flow_operator),
     .name = "embedding",
     .summary = "rows of a learned table",
-    .equation = "y[.., u] = weight[index[..], u]",
+    .equation = "y[.., u] = weight[index[..], u]; row `padding` gets no gradient",
     .reference = "Bengio et al., \"A neural probabilistic language model\" (JMLR 2003)",
     .example = "y: {op: embedding, in: tokens, with: {count: 256, units: 64}}",
     .inputs = FLOW_TABLE(embedding_in),
@@ -236,6 +281,7 @@ static int take_along_infer(struct flow_infer *infer) {
                                  shape_text(x, first), shape_text(index, second), g->axis);
     shape_like(y, index);
     y->dtype = x->dtype;
+    infer->backward_reads_in = 2, infer->backward_reads_out = 0;
     if (infer->streaming) {
         int32_t of_x = infer->in_axis[0], of_index = infer->in_axis[1];
         if (of_x == g->axis)
@@ -280,8 +326,37 @@ static int take_along_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+static int take_along_backward(const struct flow_call *call) {
+    const struct gather *t = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    adjoint_zero(call, to, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (to->rank < 0 || g->rank < 0) return FLOW_OK;
+    int32_t last = g->rank - 1;
+    int64_t width = g->shape[last], rows = shape_span(g, 0, last), place[FLOW_RANK_MAX] = {0}, offset = 0;
+    int64_t along = to->strides[t->axis], step = t->axis == last ? 0 : to->strides[last];
+    const int64_t *at = call->in[1].data;
+    for (int64_t row = 0; row < rows; row++, at += width) {
+        if (g->dtype == FLOW_F64) {
+            const double *from = (const double *)g->data + row * width;
+            double *y = (double *)to->data + offset;
+            for (int64_t i = 0; i < width; i++) y[i * step + at[i] * along] += from[i];
+        } else {
+            const float *from = (const float *)g->data + row * width;
+            float *y = (float *)to->data + offset;
+            for (int64_t i = 0; i < width; i++) y[i * step + at[i] * along] += from[i];
+        }
+        for (int32_t axis = last - 1; axis >= 0; axis--) {
+            int64_t stride = axis == t->axis ? 0 : to->strides[axis];
+            offset += stride;
+            if (++place[axis] < g->shape[axis]) break;
+            offset -= stride * place[axis], place[axis] = 0;
+        }
+    }
+    return FLOW_OK;
+}
+
 static const struct flow_kernel take_along_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = take_along_forward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = take_along_forward, .backward = take_along_backward}};
 
 const struct flow_operator take_along_operator = {
     .size = sizeof(struct flow_operator),

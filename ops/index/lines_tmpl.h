@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One element type: TYPE, SUM (what it is summed in), COLUMNS, ROWS, BEST (the kernels' names) come from the including file. */
 
-static void COLUMNS(const void *from, void *to, int64_t steps, int64_t n, int64_t inner, bool exclusive, bool reverse, void *sums) {
+static void COLUMNS(const void *from, void *to, int64_t steps, int64_t n, int64_t inner, bool exclusive, bool reverse, bool add,
+                    void *sums) {
     SUM *sum = sums;
     for (int64_t t = 0; t < steps; t++) {
         int64_t at = (reverse ? steps - 1 - t : t) * inner;
         const TYPE *x = (const TYPE *)from + at;
         TYPE *y = (TYPE *)to + at;
-        if (exclusive) LOOP {
+        if (add) LOOP {
+                SUM before = sum[i];
+                sum[i] = before + (SUM)x[i];
+                y[i] = (TYPE)(y[i] + (TYPE)(exclusive ? before : sum[i]));
+            }
+        else if (exclusive) LOOP {
                 SUM before = sum[i];
                 sum[i] = before + (SUM)x[i];
                 y[i] = (TYPE)before;
@@ -19,7 +25,7 @@ static void COLUMNS(const void *from, void *to, int64_t steps, int64_t n, int64_
     }
 }
 
-static void ROWS(const void *from, void *to, int64_t steps, int64_t rows, bool exclusive, bool reverse, void *sums) {
+static void ROWS(const void *from, void *to, int64_t steps, int64_t rows, bool exclusive, bool reverse, bool add, void *sums) {
     const TYPE *x = from;
     TYPE *y = to;
     SUM *all = sums;
@@ -31,7 +37,8 @@ static void ROWS(const void *from, void *to, int64_t steps, int64_t rows, bool e
             for (int r = 0; r < SCAN_ROWS; r++) {
                 SUM before = sum[r];
                 sum[r] = before + (SUM)x[r * steps + at];
-                y[r * steps + at] = (TYPE)(exclusive ? before : sum[r]);
+                TYPE value = (TYPE)(exclusive ? before : sum[r]);
+                y[r * steps + at] = add ? (TYPE)(y[r * steps + at] + value) : value;
             }
         }
         for (int r = 0; r < SCAN_ROWS; r++) all[r] = sum[r];
@@ -43,7 +50,8 @@ static void ROWS(const void *from, void *to, int64_t steps, int64_t rows, bool e
             int64_t at = r * steps + (reverse ? steps - 1 - t : t);
             SUM before = sum;
             sum = before + (SUM)x[at];
-            y[at] = (TYPE)(exclusive ? before : sum);
+            TYPE value = (TYPE)(exclusive ? before : sum);
+            y[at] = add ? (TYPE)(y[at] + value) : value;
         }
         all[r] = sum;
     }

@@ -3,7 +3,7 @@
  * Operators that compare the elements of an axis: argmax, argmin, topk, argsort. All types are compared by keys: unsigned integers in the
  * elements' order. -0 and 0 are equal. A NaN is greater than all numbers, and argmin, too, takes the first NaN if there is one.
  */
-#include "common/shape.h"
+#include "common/adjoint.h"
 #include "index/lines.h"
 
 #include <string.h>
@@ -215,6 +215,7 @@ static int topk_infer(struct flow_infer *infer) {
         if (infer->streaming) infer->out_axis[i] = infer->in_axis[0];
     }
     infer->workspace = shape_count(x) * (int64_t)sizeof(uint64_t);
+    infer->backward_reads_in = 0, infer->backward_reads_out = 2;
     return FLOW_OK;
 }
 
@@ -274,13 +275,35 @@ static int topk_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel topk_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = ORDER_TYPES, .forward = topk_forward}};
+/* Back to where they came from; of a row each place was chosen once at most. */
+static int topk_backward(const struct flow_call *call) {
+    const struct topk_attrs *a = call->attrs;
+    const struct order *o = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    adjoint_zero(call, to, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (to->rank < 0 || g->rank < 0) return FLOW_OK;
+    const int64_t *indices = call->out[1].data;
+    for (int64_t row = 0; row < o->outer * o->inner; row++) {
+        int64_t first = row / o->inner * a->k * o->inner + row % o->inner, base = row / o->inner * o->n * o->inner + row % o->inner;
+        for (int64_t i = 0; i < a->k; i++) {
+            int64_t from = first + i * o->inner, at = base + indices[from] * o->inner;
+            if (g->dtype == FLOW_F64) ((double *)to->data)[at] += ((const double *)g->data)[from];
+            else ((float *)to->data)[at] += ((const float *)g->data)[from];
+        }
+    }
+    return FLOW_OK;
+}
+
+static const struct flow_kernel topk_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = ORDER_TYPES, .forward = topk_forward, .backward = topk_backward}};
 
 const struct flow_operator topk_operator = {
     .size = sizeof(struct flow_operator),
     .name = "topk",
     .summary = "the k greatest or least elements of an axis, in order",
-    .equation = "values[j] = x[indices[j]], the j-th greatest (least); of equals the lower index comes first; NaN counts as the greatest",
+    .equation =
+        "values[j] = x[indices[j]], the j-th greatest (least); of equals the lower index comes first; NaN counts as the greatest; the "
+        "gradient goes to the chosen",
     .reference = "PyTorch's topk",
     .example = "y: {op: topk, in: x, with: {k: 2}}",
     .inputs = FLOW_TABLE(order_x),

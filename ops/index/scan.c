@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cumsum and tril_mask. */
-#include "common/shape.h"
+#include "common/adjoint.h"
 #include "index/lines.h"
 
 #include <string.h>
@@ -41,6 +41,7 @@ static int cumsum_infer(struct flow_infer *infer) {
     c->integer = x->dtype == FLOW_I32 || x->dtype == FLOW_I64 || x->dtype == FLOW_U8;
     infer->flops = (double)shape_count(x);
     infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     if (!infer->streaming) return FLOW_OK;
     infer->out_axis[0] = infer->in_axis[0];
     struct flow_tensor *sum = &infer->state[0];
@@ -67,44 +68,78 @@ static int64_t piece_count(const struct cumsum *c) {
     return c->outer * ((c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK);
 }
 
+/* One direction of x -> y, of the values or of their gradients. */
+struct cumsum_work {
+    const struct flow_call *call;
+    const void *x;
+    void *y;
+    int64_t bytes;
+    bool reverse, add, carried;
+};
+
 static void cumsum_piece(void *context, int64_t begin, int64_t end) {
-    const struct flow_call *call = context;
+    const struct cumsum_work *w = context;
+    const struct flow_call *call = w->call;
     const struct cumsum *c = call->priv;
     const struct cumsum_attrs *a = call->attrs;
-    const struct flow_tensor *x = &call->in[0];
-    bool carried = call->state_count > 0 && call->state_in[0].rank >= 0;
-    int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK, bytes = shape_type_bytes(x->dtype);
+    int64_t blocks = (c->inner + CUMSUM_BLOCK - 1) / CUMSUM_BLOCK;
     for (int64_t piece = begin; piece < end; piece++) {
         int64_t outer = c->inner == 1 ? piece * SCAN_ROWS : piece / blocks, column = c->inner == 1 ? 0 : piece % blocks * CUMSUM_BLOCK;
         int64_t left = c->inner == 1 ? c->outer - outer : c->inner - column, most = c->inner == 1 ? SCAN_ROWS : CUMSUM_BLOCK;
-        int64_t n = left < most ? left : most, first = (outer * c->n * c->inner + column) * bytes, state = (outer * c->inner + column) * 8;
+        int64_t n = left < most ? left : most, first = (outer * c->n * c->inner + column) * w->bytes,
+                state = (outer * c->inner + column) * 8;
         union {
             double f64[CUMSUM_BLOCK];
             uint64_t u64[CUMSUM_BLOCK];
         } sum;
-        const void *from = (const char *)x->data + first;
-        void *to = (char *)call->out[0].data + first;
-        if (carried) memcpy(&sum, (const char *)call->state_in[0].data + state, (size_t)n * 8);
+        const void *from = (const char *)w->x + first;
+        void *to = (char *)w->y + first;
+        if (w->carried) memcpy(&sum, (const char *)call->state_in[0].data + state, (size_t)n * 8);
         else memset(&sum, 0, (size_t)n * 8);
-        if (c->inner == 1) c->rows(from, to, c->n, n, a->exclusive, a->reverse, &sum);
-        else c->columns(from, to, c->n, n, c->inner, a->exclusive, a->reverse, &sum);
-        if (carried) memcpy((char *)call->state_out[0].data + state, &sum, (size_t)n * 8);
+        if (c->inner == 1) c->rows(from, to, c->n, n, a->exclusive, w->reverse, w->add, &sum);
+        else c->columns(from, to, c->n, n, c->inner, a->exclusive, w->reverse, w->add, &sum);
+        if (w->carried) memcpy((char *)call->state_out[0].data + state, &sum, (size_t)n * 8);
     }
 }
 
-static int cumsum_forward(const struct flow_call *call) {
+static void cumsum_run(struct cumsum_work *w) {
+    const struct flow_call *call = w->call;
     const struct cumsum *c = call->priv;
     int64_t pieces = piece_count(c), width = c->inner == 1 ? SCAN_ROWS : c->inner < CUMSUM_BLOCK ? c->inner : CUMSUM_BLOCK;
     double cost = (double)c->n * (1.0 + 0.3 * (double)width) + 10; /* ns a piece */
     int64_t grain = (int64_t)(30e3 / cost) + 1;
-    void *context = (void *)(uintptr_t)call;
-    if (pieces < 2 * grain || call->host->threads < 2) cumsum_piece(context, 0, pieces);
-    else call->host->parallel_for(call, pieces, grain, cumsum_piece, context);
+    if (pieces < 2 * grain || call->host->threads < 2) cumsum_piece(w, 0, pieces);
+    else call->host->parallel_for(call, pieces, grain, cumsum_piece, w);
+}
+
+static int cumsum_forward(const struct flow_call *call) {
+    const struct cumsum_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0];
+    struct cumsum_work work = {.call = call,
+                               .x = x->data,
+                               .y = call->out[0].data,
+                               .bytes = shape_type_bytes(x->dtype),
+                               .reverse = a->reverse,
+                               .carried = call->state_count > 0 && call->state_in[0].rank >= 0};
+    cumsum_run(&work);
+    return FLOW_OK;
+}
+
+/* An element is in all sums behind it: the running sum from the other end. */
+static int cumsum_backward(const struct flow_call *call) {
+    const struct cumsum_attrs *a = call->attrs;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (g->rank < 0) adjoint_zero(call, to, add);
+    if (g->rank < 0 || to->rank < 0) return FLOW_OK;
+    struct cumsum_work work = {
+        .call = call, .x = g->data, .y = to->data, .bytes = shape_type_bytes(g->dtype), .reverse = !a->reverse, .add = add};
+    cumsum_run(&work);
     return FLOW_OK;
 }
 
 static const struct flow_kernel cumsum_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER, .forward = cumsum_forward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER, .forward = cumsum_forward, .backward = cumsum_backward}};
 
 const struct flow_operator cumsum_operator = {
     .size = sizeof(struct flow_operator),
@@ -136,35 +171,58 @@ static int tril_infer(struct flow_infer *infer) {
         infer->out_axis[0] = infer->in_axis[0];
     }
     infer->out[0].dtype = x->dtype;
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
     return FLOW_OK;
 }
 
+struct tril_work {
+    const struct flow_tensor *x; /* shape and type, not the data */
+    const char *from;
+    char *to;
+    const struct adjoint_table *table;
+    bool add;
+};
+
 static void tril_rows(void *context, int64_t begin, int64_t end) {
-    const struct flow_call *call = context;
-    const struct flow_tensor *x = &call->in[0];
+    const struct tril_work *w = context;
+    const struct flow_tensor *x = w->x;
     int64_t m = x->shape[x->rank - 2], n = x->shape[x->rank - 1], bytes = shape_type_bytes(x->dtype);
     for (int64_t row = begin; row < end; row++) {
         int64_t kept = row % m + 1 < n ? row % m + 1 : n;
-        const char *from = (const char *)x->data + row * n * bytes;
-        char *to = (char *)call->out[0].data + row * n * bytes;
+        const char *from = w->from + row * n * bytes;
+        char *to = w->to + row * n * bytes;
+        if (w->add) {
+            adjoint_add(w->table, bytes, from, to, kept);
+            continue;
+        }
         if (to != from) memcpy(to, from, (size_t)(kept * bytes));
         memset(to + kept * bytes, 0, (size_t)((n - kept) * bytes));
     }
 }
 
-static int tril_forward(const struct flow_call *call) {
-    const struct flow_tensor *x = &call->in[0];
+static int tril_run(const struct flow_call *call, const struct flow_tensor *x, const void *from, void *to, bool add) {
+    struct tril_work work = {x, from, to, ISA_PICK(adjoint_table, call->host->isa), add};
     int64_t n = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1), bytes = n * shape_type_bytes(x->dtype);
     enum { PIECE = 64 * 1024, LEAST = 512 * 1024 };
-    void *context = (void *)(uintptr_t)call;
     if (rows * bytes == 0) return FLOW_OK;
-    if (rows * bytes < LEAST || call->host->threads < 2) tril_rows(context, 0, rows);
-    else call->host->parallel_for(call, rows, (PIECE + bytes - 1) / bytes, tril_rows, context);
+    if (rows * bytes < LEAST || call->host->threads < 2) tril_rows(&work, 0, rows);
+    else call->host->parallel_for(call, rows, (PIECE + bytes - 1) / bytes, tril_rows, &work);
     return FLOW_OK;
 }
 
-static const struct flow_kernel tril_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = tril_forward}};
+static int tril_forward(const struct flow_call *call) { return tril_run(call, &call->in[0], call->in[0].data, call->out[0].data, false); }
+
+static int tril_backward(const struct flow_call *call) {
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (g->rank < 0) adjoint_zero(call, to, add);
+    if (g->rank < 0 || to->rank < 0) return FLOW_OK;
+    return tril_run(call, g, g->data, to->data, add);
+}
+
+static const struct flow_kernel tril_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = tril_forward, .backward = tril_backward}};
 
 const struct flow_operator tril_mask_operator = {
     .size = sizeof(struct flow_operator),

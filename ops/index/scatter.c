@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* scatter_add: rows added where an index says. */
-#include "common/shape.h"
+#include "common/adjoint.h"
 #include "index/check.h"
 
 #include <string.h>
@@ -41,6 +41,7 @@ static int scatter_infer(struct flow_infer *infer) {
             return infer->host->fail(infer->owner, FLOW_ERROR_UNSUPPORTED, "the sums need the whole sequence of rows");
         infer->out_axis[0] = infer->in_axis[0];
     }
+    infer->backward_reads_in = 2, infer->backward_reads_out = 0;
     infer->flops = (double)shape_count(src);
     infer->bytes = 3.0 * (double)(shape_count(src) * shape_type_bytes(src->dtype));
     return shape_sound(infer, y);
@@ -90,8 +91,45 @@ static int scatter_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* Each row reads the gradient of the row that it was added to. */
+struct scatter_back {
+    const struct adjoint_table *table;
+    const char *from;
+    char *to;
+    const int64_t *index;
+    int64_t width, bytes;
+    bool add;
+};
+
+static void scatter_back_rows(void *context, int64_t begin, int64_t end) {
+    const struct scatter_back *s = context;
+    int64_t row = s->width * s->bytes;
+    for (int64_t e = begin; e < end; e++)
+        if (s->add) adjoint_add(s->table, s->bytes, s->from + s->index[e] * row, s->to + e * row, s->width);
+        else memcpy(s->to + e * row, s->from + s->index[e] * row, (size_t)row);
+}
+
+static int scatter_backward(const struct flow_call *call) {
+    enum { PIECE = 64 * 1024, LARGE = 256 * 1024 };
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (g->rank < 0) adjoint_zero(call, to, add);
+    if (g->rank < 0 || to->rank < 0 || shape_count(to) == 0) return FLOW_OK;
+    struct scatter_back s = {.table = ISA_PICK(adjoint_table, call->host->isa),
+                             .from = g->data,
+                             .to = to->data,
+                             .index = call->in[1].data,
+                             .width = shape_span(to, 1, to->rank),
+                             .bytes = shape_type_bytes(to->dtype),
+                             .add = add};
+    int64_t rows = to->shape[0], row = s.width * s.bytes;
+    if (rows * row < LARGE || call->host->threads < 2) scatter_back_rows(&s, 0, rows);
+    else call->host->parallel_for(call, rows, (PIECE + row - 1) / row, scatter_back_rows, &s);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel scatter_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER, .forward = scatter_forward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER, .forward = scatter_forward, .backward = scatter_backward}};
 
 const struct flow_operator scatter_add_operator = {
     .size = sizeof(struct flow_operator),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* concat: tensors one behind the other along an axis. */
-#include "common/shape.h"
+#include "common/adjoint.h"
 
 #include <string.h>
 
@@ -69,6 +69,7 @@ static int concat_infer(struct flow_infer *infer) {
     c->outer = shape_span(y, 0, c->axis);
     c->stretch = shape_span(y, c->axis, y->rank) * c->bytes;
     infer->bytes = 2.0 * (double)(c->outer * c->stretch);
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     return FLOW_OK;
 }
 
@@ -105,7 +106,26 @@ static int concat_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel concat_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = concat_forward}};
+/* Each input's gradient is a stretch of y's. */
+static int concat_backward(const struct flow_call *call) {
+    const struct concat *c = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0];
+    int64_t place = 0;
+    for (uint32_t i = 0; i < call->in_count; i++) {
+        const struct flow_tensor *to = &call->grad_in[i];
+        bool add = FLOW_ACCUMULATES(call->accumulate_in, i);
+        if (g->rank < 0) adjoint_zero(call, to, add);
+        else if (to->rank >= 0 && shape_count(to) > 0)
+            adjoint_move(call, to->rank, to->shape, to->dtype,
+                         (const char *)g->data + place * g->strides[c->axis] * shape_type_bytes(g->dtype), g->strides, to->data,
+                         to->strides, add);
+        place += call->in[i].shape[c->axis];
+    }
+    return FLOW_OK;
+}
+
+static const struct flow_kernel concat_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = concat_forward, .backward = concat_backward}};
 
 const struct flow_operator concat_operator = {
     .size = sizeof(struct flow_operator),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators that move elements along one axis: pad, repeat_interleave, roll, shift. x is seen as [outer, n, inner]. */
+#include "common/adjoint.h"
+#include "common/fold.h"
 #include "common/half.h"
-#include "common/shape.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,6 +38,25 @@ static void fill_places(const struct flow_call *call, const struct flow_tensor *
     shape_copy(call, y->rank, shape, bytes, value, still, (char *)y->data + to * y->strides[axis] * bytes, y->strides);
 }
 
+/* copy_places backwards: places of x from `from` on, with the given step, get those of y from `to` on. A step of 0: one place gets all. */
+static void give_back(const struct flow_call *call, const struct flow_tensor *x, const struct flow_tensor *y, int32_t axis, int64_t from,
+                      int64_t step, int64_t to, int64_t count, bool add) {
+    int64_t shape[FLOW_RANK_MAX], strides[FLOW_RANK_MAX], bytes = shape_type_bytes(y->dtype), many = step == 0 ? count : 1;
+    if (count <= 0 || shape_count(x) == 0) return;
+    memcpy(shape, x->shape, sizeof shape);
+    memcpy(strides, x->strides, sizeof strides);
+    shape[axis] = step == 0 ? 1 : count, strides[axis] *= step;
+    for (int64_t k = 0; k < many; k++)
+        adjoint_move(call, x->rank, shape, x->dtype, (const char *)y->data + (to + k) * y->strides[axis] * bytes, y->strides,
+                     (char *)x->data + from * x->strides[axis] * bytes, strides, add || k > 0);
+}
+
+/* No gradient arrives, or none is wanted: then there is nothing more to do. */
+static bool no_gradient(const struct flow_call *call) {
+    if (call->grad_out[0].rank < 0) adjoint_zero(call, &call->grad_in[0], FLOW_ACCUMULATES(call->accumulate_in, 0));
+    return call->grad_out[0].rank < 0 || call->grad_in[0].rank < 0;
+}
+
 static int move_infer(struct flow_infer *infer, int64_t axis, const char *why) {
     struct move *m = infer->priv;
     struct flow_tensor *y = &infer->out[0];
@@ -45,6 +65,7 @@ static int move_infer(struct flow_infer *infer, int64_t axis, const char *why) {
     if (status < 0) return status;
     shape_like(y, &infer->in[0]);
     y->dtype = infer->in[0].dtype;
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     return FLOW_OK;
 }
 
@@ -146,7 +167,33 @@ static int pad_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel pad_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = pad_forward}};
+static int pad_backward(const struct flow_call *call) {
+    const struct pad_attrs *a = call->attrs;
+    const struct move *m = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    if (no_gradient(call)) return FLOW_OK;
+    int64_t n = to->shape[m->axis], behind = a->before + n;
+    give_back(call, to, g, m->axis, 0, 1, a->before, n, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    switch (a->mode) {
+    case PAD_REFLECT:
+        give_back(call, to, g, m->axis, a->before, -1, 0, a->before, true);
+        give_back(call, to, g, m->axis, n - 2, -1, behind, a->after, true);
+        break;
+    case PAD_REPLICATE:
+        give_back(call, to, g, m->axis, 0, 0, 0, a->before, true);
+        give_back(call, to, g, m->axis, n - 1, 0, behind, a->after, true);
+        break;
+    case PAD_CIRCULAR:
+        give_back(call, to, g, m->axis, n - a->before, 1, 0, a->before, true);
+        give_back(call, to, g, m->axis, 0, 1, behind, a->after, true);
+        break;
+    default: break;
+    }
+    return FLOW_OK;
+}
+
+static const struct flow_kernel pad_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = pad_forward, .backward = pad_backward}};
 
 const struct flow_operator pad_operator = {
     .size = sizeof(struct flow_operator),
@@ -176,6 +223,16 @@ static const struct flow_attr repeat_attrs[] = {
     FLOW_ATTR(struct repeat_attrs, axis, "the axis", FLOW_REQUIRED, -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
     FLOW_ATTR(struct repeat_attrs, count, "times that each element comes, side by side", FLOW_REQUIRED, 0, FLOW_NO_MAX)};
 
+/* y as [outer * n, count, inner], and x as [outer * n, 1, inner]. */
+static void repeat_seen(const struct flow_tensor *x, int32_t axis, int64_t count, struct flow_tensor *y_seen, struct flow_tensor *x_seen) {
+    *x_seen =
+        (struct flow_tensor){.dtype = x->dtype, .rank = 3, .shape = {shape_span(x, 0, axis + 1), 1, shape_span(x, axis + 1, x->rank)}};
+    *y_seen = *x_seen;
+    y_seen->shape[1] = count;
+    shape_dense(x_seen);
+    shape_dense(y_seen);
+}
+
 static int repeat_infer(struct flow_infer *infer) {
     const struct repeat_attrs *a = infer->attrs;
     struct move *m = infer->priv;
@@ -186,6 +243,11 @@ static int repeat_infer(struct flow_infer *infer) {
     status = shape_sound(infer, y);
     shape_dense(y);
     infer->bytes = status < 0 ? 0 : 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
+    if (status == FLOW_OK && infer->differentiated) {
+        struct flow_tensor y_seen, x_seen;
+        repeat_seen(&infer->in[0], m->axis, a->count, &y_seen, &x_seen);
+        infer->workspace_backward = fold_workspace(&y_seen, &x_seen);
+    }
     return status;
 }
 
@@ -203,7 +265,21 @@ static int repeat_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel repeat_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = repeat_forward}};
+static int repeat_backward(const struct flow_call *call) {
+    const struct repeat_attrs *a = call->attrs;
+    const struct move *m = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    if (no_gradient(call)) return FLOW_OK;
+    struct flow_tensor from, x;
+    repeat_seen(to, m->axis, a->count, &from, &x);
+    from.data = g->data, x.data = to->data, from.dtype = g->dtype, x.dtype = to->dtype;
+    const struct flow_tensor *in[1] = {&from};
+    fold_run(call, &from, &x, in, 1, NULL, NULL, FLOW_ACCUMULATES(call->accumulate_in, 0), call->workspace);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel repeat_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = repeat_forward, .backward = repeat_backward}};
 
 const struct flow_operator repeat_interleave_operator = {
     .size = sizeof(struct flow_operator),
@@ -249,7 +325,21 @@ static int roll_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel roll_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = roll_forward}};
+static int roll_backward(const struct flow_call *call) {
+    const struct roll_attrs *a = call->attrs;
+    const struct move *m = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (no_gradient(call)) return FLOW_OK;
+    int64_t n = to->shape[m->axis], by = n > 0 ? a->shift % n : 0;
+    if (by < 0) by += n;
+    give_back(call, to, g, m->axis, 0, 1, by, n - by, add);
+    give_back(call, to, g, m->axis, n - by, 1, 0, by, add);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel roll_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = roll_forward, .backward = roll_backward}};
 
 const struct flow_operator roll_operator = {
     .size = sizeof(struct flow_operator),
@@ -316,7 +406,22 @@ static int shift_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel shift_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = shift_forward}};
+/* The last `by` places went nowhere. */
+static int shift_backward(const struct flow_call *call) {
+    static const _Alignas(8) uint8_t zero[8] = {0};
+    const struct shift_attrs *a = call->attrs;
+    const struct move *m = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    if (no_gradient(call)) return FLOW_OK;
+    int64_t n = to->shape[m->axis], left = a->by < n ? a->by : n;
+    give_back(call, to, g, m->axis, 0, 1, left, n - left, add);
+    if (!add) fill_places(call, to, m->axis, zero, n - left, left);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel shift_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = shift_forward, .backward = shift_backward}};
 
 const struct flow_operator shift_operator = {
     .size = sizeof(struct flow_operator),

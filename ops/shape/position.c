@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Positions as sines and cosines: sinusoid, and rope, which turns pairs of features by the angle of their position. */
-#include "common/shape.h"
+#include "common/adjoint.h"
 #include "shape/rotation.h"
 
 #include <math.h>
@@ -21,12 +21,16 @@ struct position {
 
 static const struct flow_state position_states[] = {{"position", "steps so far", "", "zeros", FLOW_TYPE(I64), 0, 0, 0}};
 
-/* w_i = base^(-2i/D), once for a plan. */
-static int position_prepare(const struct flow_call *call) {
+/* w_i = base^(-2i/D) */
+static void position_waves(const struct flow_call *call, double *w) {
     const struct position_attrs *a = call->attrs;
     const struct position *p = call->priv;
-    double *w = call->packed;
     for (int64_t i = 0; i < p->pairs; i++) w[i] = pow(a->base, -(double)i / (double)p->pairs);
+}
+
+/* Once for a plan. */
+static int position_prepare(const struct flow_call *call) {
+    position_waves(call, call->packed);
     return FLOW_OK;
 }
 
@@ -166,6 +170,8 @@ static int rope_infer(struct flow_infer *infer) {
     infer->out[0].dtype = x->dtype;
     infer->flops = 3.0 * (double)shape_count(x);
     infer->bytes = 2.0 * (double)(shape_count(x) * shape_type_bytes(x->dtype));
+    infer->backward_reads_in = infer->backward_reads_out = 0;
+    infer->workspace_backward = dims / 2 * (int64_t)sizeof(double);
     return position_plan(infer, dims / 2, shape_span(x, 0, x->rank - 2), x->rank - 2, infer->streaming ? infer->in_axis[0] : -1);
 }
 
@@ -231,7 +237,55 @@ static int rope_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel rope_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = rope_forward}};
+/* The gradient turned back, position by position; both sides are row-major. */
+static void rope_back_piece(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct position_attrs *a = call->attrs;
+    const struct position *p = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    const double *w = call->workspace;
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0), wide = g->dtype == FLOW_F64;
+    int64_t rows = shape_span(g, 0, g->rank - 2), steps = g->shape[g->rank - 2], width = g->shape[g->rank - 1], turned = 2 * p->pairs;
+    int64_t step = a->style == 1 ? 2 : 1, apart = a->style == 1 ? 1 : p->pairs, bytes = shape_type_bytes(g->dtype);
+    for (int64_t t = begin; t < end; t++) {
+        for (int64_t i = 0; i < p->pairs; i += ROTATION_BLOCK) {
+            int64_t n = p->pairs - i < ROTATION_BLOCK ? p->pairs - i : ROTATION_BLOCK;
+            union {
+                float f32[ROTATION_BLOCK];
+                double f64[ROTATION_BLOCK];
+            } sine, cosine;
+            if (wide) p->table->angles_f64((double)(a->offset + t), w + i, n, sine.f64, cosine.f64);
+            else p->table->angles_f32((double)(a->offset + t), w + i, n, sine.f32, cosine.f32);
+            for (int64_t l = 0; l < rows; l++) {
+                int64_t at = (l * steps + t) * width + i * step;
+                if (wide)
+                    p->table->back_f64((const double *)g->data + at, (double *)to->data + at, n, step, apart, sine.f64, cosine.f64, add);
+                else p->table->back_f32((const float *)g->data + at, (float *)to->data + at, n, step, apart, sine.f32, cosine.f32, add);
+            }
+        }
+        for (int64_t l = 0; l < rows && turned < width; l++) {
+            int64_t at = ((l * steps + t) * width + turned) * bytes, n = width - turned;
+            if (add) adjoint_add(ISA_PICK(adjoint_table, call->host->isa), bytes, (const char *)g->data + at, (char *)to->data + at, n);
+            else memcpy((char *)to->data + at, (const char *)g->data + at, (size_t)(n * bytes));
+        }
+    }
+}
+
+static int rope_backward(const struct flow_call *call) {
+    const struct position *p = call->priv;
+    const struct flow_tensor *g = &call->grad_out[0], *to = &call->grad_in[0];
+    void *context = (void *)(uintptr_t)call;
+    if (g->rank < 0) adjoint_zero(call, to, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (g->rank < 0 || to->rank < 0 || shape_count(g) == 0) return FLOW_OK;
+    int64_t steps = g->shape[g->rank - 2];
+    position_waves(call, call->workspace);
+    if (steps < 2 * p->grain || call->host->threads < 2) rope_back_piece(context, 0, steps);
+    else call->host->parallel_for(call, steps, p->grain, rope_back_piece, context);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel rope_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = rope_forward, .backward = rope_backward}};
 
 const struct flow_operator rope_operator = {
     .size = sizeof(struct flow_operator),

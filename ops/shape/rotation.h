@@ -14,6 +14,10 @@ struct rotation_table {
     /* Turns n pairs: (x[i * step], x[i * step + apart]) by their angles, into y (which may be x). */
     void (*turn_f32)(const float *x, float *y, int64_t n, int64_t step, int64_t apart, const float *sine, const float *cosine);
     void (*turn_f64)(const double *x, double *y, int64_t n, int64_t step, int64_t apart, const double *sine, const double *cosine);
+    /* Turns them back: what turn_* does to gradients. add: y += instead of y =. x and y are different memory. */
+    void (*back_f32)(const float *x, float *y, int64_t n, int64_t step, int64_t apart, const float *sine, const float *cosine, bool add);
+    void (*back_f64)(const double *x, double *y, int64_t n, int64_t step, int64_t apart, const double *sine, const double *cosine,
+                     bool add);
 };
 ISA_DECLARE(struct rotation_table, rotation_table);
 

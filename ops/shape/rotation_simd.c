@@ -52,5 +52,31 @@ static void turn_f64(const double *x, double *y, int64_t n, int64_t step, int64_
     }
 }
 
+static void back_f32(const float *x, float *y, int64_t n, int64_t step, int64_t apart, const float *sine, const float *cosine, bool add) {
+    if (!add)
+        for (int64_t i = 0; i < n; i++) y[i * step] = y[i * step + apart] = 0;
+    if (step == 1) LOOP {
+            float a = x[i], b = x[i + apart];
+            y[i] += a * cosine[i] + b * sine[i];
+            y[i + apart] += b * cosine[i] - a * sine[i];
+        }
+    else LOOP {
+            float a = x[2 * i], b = x[2 * i + 1];
+            y[2 * i] += a * cosine[i] + b * sine[i];
+            y[2 * i + 1] += b * cosine[i] - a * sine[i];
+        }
+}
+
+static void back_f64(const double *x, double *y, int64_t n, int64_t step, int64_t apart, const double *sine, const double *cosine,
+                     bool add) {
+    if (!add)
+        for (int64_t i = 0; i < n; i++) y[i * step] = y[i * step + apart] = 0;
+    LOOP {
+        double a = x[i * step], b = x[i * step + apart];
+        y[i * step] += a * cosine[i] + b * sine[i];
+        y[i * step + apart] += b * cosine[i] - a * sine[i];
+    }
+}
+
 extern const struct rotation_table ISA(rotation_table);
-const struct rotation_table ISA(rotation_table) = {angles_f32, angles_f64, turn_f32, turn_f64};
+const struct rotation_table ISA(rotation_table) = {angles_f32, angles_f64, turn_f32, turn_f64, back_f32, back_f64};
