@@ -74,6 +74,45 @@ void context_reset(struct context *context) {
 
 void context_cancel(struct context *context) { atomic_store_explicit(&context->cancel, 1, memory_order_relaxed); }
 
+void context_uncancel(struct context *context) { atomic_store_explicit(&context->cancel, 0, memory_order_relaxed); }
+
+void context_number(struct context *context, uint64_t run) { context->run = run; }
+
+/* ---- What is kept ---- */
+
+static const struct instance_value *feed_value(const struct context *context, size_t index) {
+    const struct binding *binding = context->current;
+    if (!binding || index >= binding->plan->feed_count || binding->plan->feeds[index] < 0) return NULL;
+    return &binding->plan->instance->values[binding->plan->feeds[index]];
+}
+
+void context_epoch(struct context *context) {
+    for (size_t f = 0; f < context->feed_count; f++) {
+        const struct instance_value *value = feed_value(context, f);
+        if (!value || !value->never_reset) context->feeds[f].filled = false;
+    }
+}
+
+size_t context_feeds(const struct context *context) { return context->current ? context->current->plan->feed_count : 0; }
+
+const struct flow_tensor *context_feed(const struct context *context, size_t index, const char **name) {
+    const struct instance_value *value = feed_value(context, index);
+    if (!value || !context->feeds[index].filled) return NULL;
+    if (name) *name = value->name;
+    return &context->feeds[index].type;
+}
+
+int context_set_feed(struct context *context, size_t index, const struct flow_tensor *value) {
+    struct exec_feed *feed = &context->feeds[index];
+    int64_t bytes, room;
+    if (!feed_value(context, index) || !plan_bytes(&feed->type, &bytes) || !plan_bytes(value, &room) || bytes != room ||
+        feed->type.dtype != value->dtype)
+        return FLOW_ERROR_SHAPE;
+    if (bytes) memcpy(feed->buffer.data, value->data, (size_t)bytes);
+    feed->filled = true;
+    return 0;
+}
+
 /* ---- Binding ---- */
 
 /* An array as long as `need`, new rows zeroed; what is there stays. */

@@ -21,12 +21,34 @@ int must_use model_set(struct model *model, const char *name, const struct flow_
  * `initialised` counts those. Any thread. */
 int must_use model_fill(struct model *model, const struct instance *instance, struct report *report, size_t *initialised);
 const struct flow_tensor *model_get(const struct model *model, const char *name);
+/* For training: every value is memory of the model's own, that may be written while no run is under way. Before any is filled. */
+void model_train(struct model *model);
+/* Values by number, those that have one or are given one, in the order in which they came; *name receives the name. NULL after the last. */
+const struct flow_tensor *model_at(const struct model *model, size_t index, const char **name);
+/* The parameter's initial value again. */
+int must_use model_reset(struct model *model, const struct instance *instance, int32_t value, struct report *report);
+/* Any tensor's data, by an initialiser without seed of its own ("zeros", "constant(v)"). Negative with a reason in `why`. */
+int must_use model_initialise(const struct allocator *from, const struct flow_tensor *tensor, const char *init, char *why, size_t size);
+/* After parameters changed: what was packed or widened from them is made anew when next bound. No context may be bound to a plan. */
+void model_changed(struct model *model);
 
 int must_use context_new(const struct allocator *from, struct model *model, struct context **out);
 void context_free(struct context *context);
 void context_reset(struct context *context); /* states, feeds and run number as at the start */
 /* From any thread or signal handler: the run under way, else the next one, ends with FLOW_ERROR_CANCELLED. */
 void context_cancel(struct context *context);
+void context_uncancel(struct context *context);
+/* The number of the next run: what random operators draw by. */
+void context_number(struct context *context, uint64_t run);
+/* What is kept from run to run but for `reset: never` starts anew. */
+void context_epoch(struct context *context);
+/* What is kept from run to run, by number (of the plan bound last), NULL after the last or where nothing is kept yet; *name: of the value.
+ */
+size_t context_feeds(const struct context *context);
+const struct flow_tensor *context_feed(const struct context *context, size_t index, const char **name);
+int must_use context_set_feed(struct context *context, size_t index, const struct flow_tensor *value);
+/* Runs once more, looking at what each node computes: reports the first whose result is not finite. 0 where all are. */
+int must_use context_trace(struct context *context, const struct flow_tensor *inputs, struct report *report);
 
 /* Ties the plan to the context: prepares what is not packed yet, sizes arena, states and outputs. Plans of one network only. Does little
  * when the plan was bound before: a context remembers its last plans, so that pieces of a few sizes may take turns. */

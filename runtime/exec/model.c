@@ -7,6 +7,7 @@
 #include <string.h>
 
 struct parameter {
+    const char *name;
     struct flow_tensor given; /* rank -1: not given */
     struct flow_tensor value; /* of the graph's type; rank -1: not yet */
     struct buffer copy;       /* of what was given */
@@ -18,7 +19,8 @@ struct packed {
     struct packed *next;
     const char *param;
     uint64_t key;
-    struct buffer buffer;
+    int64_t bytes;
+    struct buffer buffer; /* empty after model_changed */
 };
 
 struct model {
@@ -30,6 +32,7 @@ struct model {
     struct parameter **parameters;
     size_t count, capacity;
     struct packed *packed;
+    bool trains;
 };
 
 struct device *model_device(const struct model *model) {
@@ -92,6 +95,7 @@ static struct parameter *find_or_add(struct model *model, const char *name) {
     parameter = arena_new(&model->arena, sizeof *parameter);
     char *copy = arena_text(&model->arena, name);
     if (!parameter || !copy) return NULL;
+    parameter->name = copy;
     parameter->given.rank = parameter->value.rank = -1;
     model->parameters[model->count] = parameter;
     if (map_set(&model->names, copy, (int64_t)model->count) < 0) return NULL;
@@ -175,19 +179,20 @@ static int refuse_shape(const struct instance *instance, const struct instance_v
 static int take_given(struct model *model, const struct instance *instance, const struct instance_value *value,
                       const struct flow_tensor *given, struct parameter *parameter, struct report *report) {
     if (!same_shape(given, &value->type)) return refuse_shape(instance, value, given, "the weights hold", report);
-    if (given->dtype == value->type.dtype) {
+    if (given->dtype == value->type.dtype && !model->trains) {
         parameter->value = plan_packed_type(&value->type);
         parameter->value.data = given->data;
         return 0;
     }
-    if (!dtype_float(given->dtype) || !dtype_float(value->type.dtype)) {
+    if (given->dtype != value->type.dtype && (!dtype_float(given->dtype) || !dtype_float(value->type.dtype))) {
         int code = refuse_shape(instance, value, given, "the weights hold", report);
         return code < 0 ? FLOW_ERROR_TYPE : code;
     }
     int64_t bytes = 0, count = 1;
     if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
     for (int32_t a = 0; a < given->rank; a++) count *= given->shape[a];
-    tensor_convert(parameter->own.data, value->type.dtype, given->data, given->dtype, count, model->device->host->isa);
+    if (given->dtype == value->type.dtype) memcpy(parameter->own.data, given->data, (size_t)bytes);
+    else tensor_convert(parameter->own.data, value->type.dtype, given->data, given->dtype, count, model->device->host->isa);
     parameter->value = plan_packed_type(&value->type);
     parameter->value.data = parameter->own.data;
     return 0;
@@ -274,24 +279,63 @@ int model_packed(struct model *model, const struct plan_packed *about, int (*pre
                  struct flow_call *call) {
     pthread_mutex_lock(&model->lock);
     struct packed *packed = model->packed;
-    while (packed && (packed->key != about->key || packed->buffer.bytes != about->bytes || strcmp(packed->param, about->param) != 0))
+    while (packed && (packed->key != about->key || packed->bytes != about->bytes || strcmp(packed->param, about->param) != 0))
         packed = packed->next;
     int code = 0;
     if (!packed) {
         packed = arena_new(&model->arena, sizeof *packed);
         char *name = arena_text(&model->arena, about->param);
-        struct buffer buffer = {0};
-        code = packed && name ? buffer_new(model, about->bytes, &buffer) : FLOW_ERROR_MEMORY;
-        if (code == 0) {
-            call->packed = buffer.data;
-            code = prepare(call);
-        }
-        if (code == 0) {
-            *packed = (struct packed){model->packed, name, about->key, buffer};
+        if (packed && name) {
+            *packed = (struct packed){.next = model->packed, .param = name, .key = about->key, .bytes = about->bytes};
             model->packed = packed;
-        } else buffer_free(model, &buffer);
+        } else code = FLOW_ERROR_MEMORY;
+    }
+    if (code == 0 && !packed->buffer.data) {
+        code = buffer_new(model, about->bytes, &packed->buffer);
+        call->packed = packed->buffer.data;
+        if (code == 0 && (code = prepare(call)) < 0) buffer_free(model, &packed->buffer);
     }
     call->packed = code == 0 ? packed->buffer.data : NULL;
     pthread_mutex_unlock(&model->lock);
     return code;
+}
+
+/* ---- Training ---- */
+
+void model_train(struct model *model) { model->trains = true; }
+
+const struct flow_tensor *model_at(const struct model *model, size_t index, const char **name) {
+    for (size_t i = 0; i < model->count; i++) {
+        const struct parameter *parameter = model->parameters[i];
+        const struct flow_tensor *value = parameter->value.rank >= 0 ? &parameter->value : &parameter->given;
+        if (value->rank < 0 || index-- > 0) continue;
+        if (name) *name = parameter->name;
+        return value;
+    }
+    return NULL;
+}
+
+int model_reset(struct model *model, const struct instance *instance, int32_t value, struct report *report) {
+    const struct instance_value *about = &instance->values[value];
+    pthread_mutex_lock(&model->lock);
+    const struct parameter *parameter = find(model, about->name);
+    char why[256];
+    int code = !parameter || parameter->value.rank < 0
+                   ? FLOW_ERROR_INTERNAL
+                   : tensor_initialise(model->from, &parameter->value, about->init, about->seed, why, sizeof why);
+    pthread_mutex_unlock(&model->lock);
+    if (code == FLOW_ERROR_MEMORY) return report_memory(report);
+    if (code < 0) return report_add(report, code, (struct position){instance->network->path, 0, 0}, "parameter '%s': %s", about->name, why);
+    return 0;
+}
+
+int model_initialise(const struct allocator *from, const struct flow_tensor *tensor, const char *init, char *why, size_t size) {
+    return tensor_initialise(from, tensor, init, 0, why, size);
+}
+
+void model_changed(struct model *model) {
+    pthread_mutex_lock(&model->lock);
+    for (struct packed *packed = model->packed; packed; packed = packed->next) buffer_free(model, &packed->buffer);
+    for (size_t i = 0; i < model->count; i++) buffer_free(model, &model->parameters[i]->wide);
+    pthread_mutex_unlock(&model->lock);
 }

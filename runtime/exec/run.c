@@ -3,6 +3,7 @@
  * cancel flag and nothing else. */
 #include "exec/context.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -232,4 +233,53 @@ int context_run(struct context *context, const struct flow_tensor *inputs, struc
     finish_outputs(binding);
     *outputs = binding->outputs;
     return 0;
+}
+
+/* ---- Looking for what is not finite ---- */
+
+static bool all_finite(const struct flow_tensor *t) {
+    int64_t bytes;
+    if (t->rank < 0 || !t->data || !plan_contiguous(t) || !plan_bytes(t, &bytes)) return true;
+    for (int64_t i = 0; t->dtype == FLOW_F32 && i < bytes / 4; i++)
+        if (!isfinite(((const float *)t->data)[i])) return false;
+    for (int64_t i = 0; t->dtype == FLOW_F64 && i < bytes / 8; i++)
+        if (!isfinite(((const double *)t->data)[i])) return false;
+    return true;
+}
+
+/* The last record may have computed what is not finite: from what was? */
+static int look(const struct record *record, struct report *report) {
+    const struct plan_step *step = record->step;
+    bool backward = step->kind == PLAN_BACKWARD;
+    if (step->node < 0 || (step->kind != PLAN_KERNEL && !backward)) return 0;
+    const struct instance_node *node = &record->binding->plan->instance->nodes[step->node];
+    const struct flow_tensor *out = backward ? record->call.grad_in : record->call.out;
+    for (uint32_t k = 0; k < step->out_count; k++) {
+        if (all_finite(&out[k])) continue;
+        const char *from = "inputs that are";
+        for (uint32_t i = 0; i < record->call.in_count; i++)
+            if (!all_finite(&record->call.in[i])) from = "inputs that are not, either";
+        for (uint32_t p = 0; p < record->call.param_count; p++)
+            if (!all_finite(&record->call.param[p])) from = "parameters that are not, either";
+        return report_add(report, FLOW_ERROR_RANGE, node->source->op_at,
+                          "node '%s': operator '%s': its %s is the first that is not finite, from %s", node->source->path,
+                          node->entry->op->name, backward ? "gradient" : "result", from);
+    }
+    return 0;
+}
+
+int context_trace(struct context *context, const struct flow_tensor *inputs, struct report *report) {
+    struct binding *binding = context->current;
+    if (!binding) return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "no plan is bound");
+    int code = point_all(binding, inputs, report);
+    if (code == 0) code = states_begin(binding, report);
+    struct record *record = binding->records + binding->once_count, *end = binding->records + binding->count;
+    for (; record < end && code == 0; record++) {
+        record->call.run = context->run;
+        code = record_run(record);
+        if (code < 0) return context_report(context, failed(record, code), report);
+        code = look(record, report);
+    }
+    context->broken = true;
+    return code;
 }

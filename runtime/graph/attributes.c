@@ -9,7 +9,6 @@
  * of the row's default text. */
 struct parsing {
     struct arena *arena;
-    const struct flow_operator *op;
     const struct attributes_options *options;
     struct report *report;
     const struct flow_attr *row;
@@ -22,9 +21,10 @@ static const char *found_text(const struct document *value) {
 }
 
 static int wrong(const struct parsing *p, int code, const struct document *value, const char *wanted) {
-    bool scalar = value->kind == DOCUMENT_SCALAR;
-    return report_add(p->report, code, value->at, "node '%s': operator '%s': attribute '%s' must be %s, found %s%.100s%s", p->options->node,
-                      p->op->name, p->row->name, wanted, scalar ? "'" : "", found_text(value), scalar ? "'" : "");
+    const struct attributes_options *o = p->options;
+    const char *quote = value->kind == DOCUMENT_SCALAR ? "'" : "";
+    return report_add(p->report, code, value->at, "%s%s%s%s '%s': attribute '%s' must be %s, found %s%.100s%s", o->node ? "node '" : "",
+                      o->node ? o->node : "", o->node ? "': " : "", o->kind, o->name, p->row->name, wanted, quote, found_text(value), quote);
 }
 
 /* "an integer of at least 1", " between 0 and 1". */
@@ -76,13 +76,13 @@ static int parse_int(const struct parsing *p, const struct document *value, int6
         return within(p->row, (double)*field) ? 0 : wrong(p, FLOW_ERROR_RANGE, value, wanted_text(p, "an integer", wanted));
     if (!(p->row->flags & FLOW_SYMBOLS) || value->kind != DOCUMENT_SCALAR || value->text[0] == 0)
         return wrong(p, FLOW_ERROR_TYPE, value, wanted_text(p, "an integer", wanted));
+    if (!p->options->symbols) return wrong(p, FLOW_ERROR_TYPE, value, wanted_text(p, "an integer", wanted));
     int status = expression_evaluate(value->text, strlen(value->text), p->options->symbols, p->options->context, &number, why, sizeof why);
     if (status < 0 || number.real) {
         if (status == 0) snprintf(why, sizeof why, "it is %.15g", number.r);
         return report_add(p->report, FLOW_ERROR_TYPE, value->at,
-                          "node '%s': operator '%s': attribute '%s' must be an integer or an "
-                          "expression of shape symbols, found '%.100s': %s",
-                          p->options->node, p->op->name, p->row->name, value->text, why);
+                          "node '%s': %s '%s': attribute '%s' must be an integer or an expression of shape symbols, found '%.100s': %s",
+                          p->options->node, p->options->kind, p->options->name, p->row->name, value->text, why);
     }
     *field = number.i;
     return within(p->row, (double)*field) ? 0 : wrong(p, FLOW_ERROR_RANGE, value, wanted_text(p, "an integer", wanted));
@@ -260,13 +260,13 @@ static bool says_nothing(const struct flow_attr *row, const struct document *val
     return number && row->fallback[0] == 0 && strcmp(value->text, "none") == 0;
 }
 
-int attributes_parse(struct arena *arena, const struct flow_operator *op, const struct attributes_options *options, struct report *report,
+int attributes_parse(struct arena *arena, const struct flow_attrs *rows, const struct attributes_options *options, struct report *report,
                      void *attrs) {
-    struct parsing p = {arena, op, options, report, NULL};
+    struct parsing p = {arena, options, report, NULL};
     const struct document *with = options->with && options->with->kind == DOCUMENT_MAPPING ? options->with : NULL;
     int result = 0;
-    for (uint32_t i = 0; i < op->attrs.count; i++) {
-        p.row = &op->attrs.at[i];
+    for (uint32_t i = 0; i < rows->count; i++) {
+        p.row = &rows->at[i];
         void *field = (char *)attrs + p.row->offset;
         const struct document *value = with ? document_get(with, p.row->name) : NULL;
         if (value && says_nothing(p.row, value)) value = NULL;
@@ -288,13 +288,13 @@ static int copy_list(const struct parsing *p, void *field) {
     return 0;
 }
 
-int attributes_again(struct arena *arena, const struct flow_operator *op, const struct attributes_options *options, struct report *report,
-                     const void *before, void *attrs) {
-    struct parsing p = {arena, op, options, report, NULL};
+int attributes_again(struct arena *arena, const struct flow_attrs *rows, const struct attributes_options *options, struct report *report,
+                     const void *before, size_t size, void *attrs) {
+    struct parsing p = {arena, options, report, NULL};
     int result = 0;
-    memcpy(attrs, before, op->attrs_size);
-    for (uint32_t i = 0; i < op->attrs.count && result == 0; i++) {
-        p.row = &op->attrs.at[i];
+    memcpy(attrs, before, size);
+    for (uint32_t i = 0; i < rows->count && result == 0; i++) {
+        p.row = &rows->at[i];
         void *field = (char *)attrs + p.row->offset;
         const struct document *value = p.row->flags & FLOW_SYMBOLS && options->with ? document_get(options->with, p.row->name) : NULL;
         result = value && !says_nothing(p.row, value) ? parse_value(&p, value, field) : copy_list(&p, field);

@@ -133,6 +133,7 @@ static size_t count_uses(struct build *build) {
         if (node->kind == NETWORK_OPERATOR && node->entry) values += node->entry->op->params.count;
     }
     for (size_t i = 0; i < network->output_count; i++) use(build, network->outputs[i].from);
+    for (size_t i = 0; i < build->options->ref_count; i++) use(build, build->options->refs[i]);
     for (size_t i = 0; i < network->node_count; i++) values += (size_t)build->used[i];
     return values;
 }
@@ -209,7 +210,8 @@ static int build_begin(struct build *build) {
         !(made->values = arena_array(&made->arena, build->value_room, sizeof *made->values)) ||
         !(build->values = arena_array(scratch, build->value_room, sizeof *build->values)) ||
         !(made->inputs = arena_array(&made->arena, network->input_count, sizeof *made->inputs)) ||
-        !(made->outputs = arena_array(&made->arena, network->output_count, sizeof *made->outputs)))
+        !(made->outputs = arena_array(&made->arena, network->output_count, sizeof *made->outputs)) ||
+        !(made->refs = arena_array(&made->arena, build->options->ref_count, sizeof *made->refs)))
         return -1;
     return 0;
 }
@@ -246,6 +248,14 @@ static int make_inputs(struct build *build) {
 static void make_outputs(struct build *build) {
     const struct network *network = build->network;
     char name[80];
+    for (size_t i = 0; i < build->options->ref_count; i++) {
+        bool missing;
+        struct network_ref ref = build->options->refs[i];
+        build->made->refs[i] = ref.node == NETWORK_NOTHING ? -1 : build_ref(build, ref, &missing);
+        if (ref.node >= 0 && missing)
+            report_add(build->report, FLOW_ERROR_GRAPH, network->nodes[ref.node].at, "node '%s' makes no output '%s' here",
+                       network->nodes[ref.node].path, build_output_name(network, ref, name));
+    }
     for (size_t i = 0; i < network->output_count; i++) {
         const struct network_output *output = &network->outputs[i];
         bool missing;

@@ -45,6 +45,7 @@ struct instance_value {
     int32_t index;           /* INPUT: of the network's inputs */
     int32_t feed;            /* FEED: the value it repeats */
     bool run_reset;          /* FEED */
+    bool never_reset;        /* FEED */
     int32_t view_of;         /* value it is a view of (whole chain resolved to an owner), or -1 */
     int64_t view_offset;     /* elements from the owner's first */
     bool dynamic;            /* shape[0] is a bound */
@@ -93,6 +94,7 @@ struct instance {
     int32_t *inputs;  /* by network input; of the body too */
     int32_t *outputs; /* by network output; then what differentiation adds */
     int32_t *params;  /* values of kind PARAM, in order of name */
+    int32_t *refs;    /* by options.refs */
     size_t node_count, value_count, state_count, param_count, input_count, output_count;
     bool streaming, first, flush;
     bool gradients; /* has nodes {op: gradient}, still to be made out */
@@ -108,7 +110,9 @@ struct instance_options {
     const struct instance *before; /* streaming, not first: the piece before, whose states go on */
     uint64_t seed;                 /* in place of the network's when `seeded` */
     bool seeded;
-    bool differentiate; /* operators are asked what their backward needs */
+    bool differentiate;             /* operators are asked what their backward needs */
+    const struct network_ref *refs; /* values that are wanted beside the outputs: instance.refs */
+    size_t ref_count;
 };
 
 /* One shape. All errors go to the report; *out is NULL on any. */

@@ -109,6 +109,7 @@ static int make_body(struct loop *loop) {
     struct build_outer outer = {loop->source->path, loop->at};
     struct build_options how = {.outer = &outer, .guess = FLOW_F32};
     struct instance_options options = *build->options;
+    options.refs = NULL, options.ref_count = 0;
     options.inputs = loop->inputs, options.stream = NULL, options.before = NULL;
     options.seed = build->seed, options.seeded = true;
     options.differentiate |= build->made->gradients;

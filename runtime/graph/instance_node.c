@@ -27,7 +27,7 @@ static int feed_value(struct build *build, const struct network_edge *edge, cons
     if ((*value = build_value(build, VALUE_FEED, name, &contiguous)) < 0) return FLOW_ERROR_MEMORY;
     struct instance_value *feed = &made->values[*value];
     feed->init = status < 0 ? "zeros" : init;
-    feed->run_reset = edge->run_reset;
+    feed->run_reset = edge->run_reset, feed->never_reset = edge->never_reset;
     feed->index = (int32_t)number;
     build->feeds[number].value = *value;
     return 0;
@@ -253,12 +253,13 @@ static int parse_attributes(struct build *build, const struct network_node *sour
                             struct instance_node *node, bool *ready) {
     void *attrs = arena_new(&build->made->arena, op->attrs_size);
     int32_t scope = source->scope >= 0 && source->scope < build->network->scope_count ? source->scope : 0;
-    struct attributes_options options = {source->path, source->with, build_symbol, &build->symbols[scope], build->f32 == FLOW_F64};
+    struct attributes_options options = {source->path, "operator", op->name, source->with, build_symbol, &build->symbols[scope],
+                                         build->f32 == FLOW_F64};
     node->attrs = attrs;
     if (!attrs || !(node->priv = arena_new(&build->made->arena, op->priv_size))) return FLOW_ERROR_MEMORY;
     const void *before = attributes_before(build, source);
-    int status = before ? attributes_again(&build->made->arena, op, &options, build->report, before, attrs)
-                        : attributes_parse(&build->made->arena, op, &options, build->report, attrs);
+    int status = before ? attributes_again(&build->made->arena, &op->attrs, &options, build->report, before, op->attrs_size, attrs)
+                        : attributes_parse(&build->made->arena, &op->attrs, &options, build->report, attrs);
     if (status != 0) *ready = false;
     return status == FLOW_ERROR_MEMORY ? status : 0;
 }

@@ -21,6 +21,7 @@ struct network_edge {
     struct network_ref from;
     struct position at; /* of the reference */
     bool delayed;       /* `state:`: the value of the run before; never part of a cycle */
+    bool never_reset;   /* `reset: never`: goes on from epoch to epoch */
     bool run_reset;     /* `reset: run`: each run starts from the reset value */
     const char *init;   /* delayed: initialiser of the first value (default zeros) */
     struct position init_at;

@@ -158,6 +158,7 @@ struct ports {
     } * feeds;
     size_t feed_count;
     uint32_t *fed; /* by port: how often */
+    bool never_reset;
     bool run_reset, broken;
 };
 

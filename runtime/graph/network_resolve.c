@@ -255,12 +255,13 @@ static void feed_mapping(struct reader *reader, struct ports *ports, const struc
     }
 }
 
-/* epoch and never differ for training alone: within a run both go on. */
+/* epoch and never differ for training alone: outside both go on. */
 static void read_reset(struct reader *reader, struct ports *ports, const struct document *state) {
     const struct document *reset = document_get(state, "reset");
     if (!reset) return;
     bool known = reset->kind == DOCUMENT_SCALAR;
     ports->run_reset = known && strcmp(reset->text, "run") == 0;
+    ports->never_reset = known && strcmp(reset->text, "never") == 0;
     if (known && (ports->run_reset || strcmp(reset->text, "epoch") == 0 || strcmp(reset->text, "never") == 0)) return;
     reader_fail(reader, reset->at, "'reset' is epoch, never or run");
     ports->broken = true;
@@ -359,7 +360,8 @@ static void resolve_operator(struct reader *reader, struct frame *frame, struct 
                                                   .from = feed->ref,
                                                   .at = feed->value->at,
                                                   .delayed = feed->delayed,
-                                                  .run_reset = feed->delayed && ports.run_reset};
+                                                  .run_reset = feed->delayed && ports.run_reset,
+                                                  .never_reset = feed->delayed && ports.never_reset};
         draft->node.in_count = i + 1;
     }
 }
