@@ -118,7 +118,7 @@ static void fill_slots(struct io_work *work) {
 static void start_workers(struct batches *batches) {
     const int64_t held = batches->take_next - (batches->holding ? 1 : 0);
     int64_t todo = held + batches->slot_count - batches->fill_next;
-    if (batches->failed || atomic_load(&batches->closing) || atomic_load(&batches->cancelled)) return;
+    if (batches->failed || batches->ended || atomic_load(&batches->closing) || atomic_load(&batches->cancelled)) return;
     if (batches->once && batches->fill_next > batches->options.first) return;
     for (int32_t i = 0; i < batches->worker_count && i < todo; i++) {
         if (batches->workers[i].busy) continue;

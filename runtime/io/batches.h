@@ -28,7 +28,7 @@ struct batches_options {
     double rate;     /* most bytes a second that are read from files: a slow device, for trying; 0: no limit */
 };
 
-/* Opens the source on a worker and waits for it. */
+/* Opens the source on a worker and waits for it. To be closed before the loop is freed. */
 int must_use batches_open(struct io_loop *loop, const struct batches_options *options, struct report *report, struct batches **out);
 void batches_close(struct batches *batches); /* NULL is legal. Waits for what is being read */
 
