@@ -32,10 +32,13 @@ static const struct flow_attr var_attributes[] = {
 };
 
 static const struct flow_kernel number_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL | FLOW_TYPE(I32) | FLOW_TYPE(I64), .forward = reduce_forward},
+    {.device = FLOW_DEVICE_CPU,
+     .types = FLOW_TYPES_REAL | FLOW_TYPE(I32) | FLOW_TYPE(I64),
+     .forward = reduce_forward,
+     .backward = reduce_backward},
 };
 static const struct flow_kernel float_kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = reduce_forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = reduce_forward, .backward = reduce_backward},
 };
 static const struct flow_kernel logic_kernels[] = {
     {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(BOOL), .forward = reduce_forward},
@@ -83,7 +86,7 @@ const struct flow_operator reduce_amax = {
     REDUCE_TABLES(number, attributes),
     .name = "amax",
     .summary = "The largest over axes; NaN where there is one",
-    .equation = "y = max x",
+    .equation = "y = max x; its gradient goes to the first of equals",
     .reference = "IEEE 754-2019, section 9.6, maximum",
     .example = "y: {op: amax, in: x, with: {axes: [0]}}",
     .infer = amax_infer,
@@ -92,7 +95,7 @@ const struct flow_operator reduce_amin = {
     REDUCE_TABLES(number, attributes),
     .name = "amin",
     .summary = "The smallest over axes; NaN where there is one",
-    .equation = "y = min x",
+    .equation = "y = min x; its gradient goes to the first of equals",
     .reference = "IEEE 754-2019, section 9.6, minimum",
     .example = "y: {op: amin, in: x, with: {axes: [0]}}",
     .infer = amin_infer,
@@ -119,7 +122,7 @@ const struct flow_operator reduce_norm = {
     REDUCE_TABLES(float, norm_attributes),
     .name = "norm",
     .summary = "p-norms over axes; of nothing 0",
-    .equation = "y = (sum |x|^p)^(1/p)",
+    .equation = "y = (sum |x|^p)^(1/p); its gradient is 0 where y is, and with p = .inf goes to the first of equals",
     .reference = "Golub, Van Loan, Matrix Computations, 4th edition, section 2.2",
     .example = "y: {op: norm, in: x, with: {axes: [-1]}}",
     .infer = norm_infer,

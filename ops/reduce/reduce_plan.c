@@ -76,6 +76,12 @@ int reduce_infer(struct flow_infer *infer, enum reduce_op op) {
     }
     plan->op = op;
     plan_loops(plan, x, reduced);
+    if (infer->differentiated) {
+        bool sums = op == REDUCE_SUM || op == REDUCE_MEAN, alone = op == REDUCE_PRODUCT || op == REDUCE_VAR;
+        infer->backward_reads_in = !sums;
+        infer->backward_reads_out = !sums && !alone;
+        if (op == REDUCE_VAR) infer->workspace_backward = shape_count(&infer->out[0]) * (int64_t)sizeof(double);
+    }
     infer->flops = (double)shape_count(x);
     infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
     return FLOW_OK;
@@ -151,26 +157,36 @@ static void body(void *context, int64_t begin, int64_t end) {
     }
 }
 
-int reduce_forward(const struct flow_call *call) {
-    const struct reduce_attrs *attrs = call->attrs;
+/* The results of `count` sets of elements, in y. */
+static void results(const struct flow_call *call, struct reduce_option option, void *y, int64_t count) {
     const struct reduce_plan *plan = call->priv;
     struct reduce_work work = {
         .plan = plan,
         .table = ISA_PICK(reduce_table, call->host->isa),
-        .option = {plan->op, attrs->p, attrs->unbiased},
+        .option = option,
         .x = call->in[0].data,
-        .y = call->out[0].data,
+        .y = y,
         .dtype = call->in[0].dtype,
         .tiles = plan->last ? 1 : (plan->walk.run + REDUCE_TILE - 1) / REDUCE_TILE,
     };
-    if (shape_count(&call->out[0]) == 0) return FLOW_OK;
+    if (count == 0) return;
     bool real = work.dtype == FLOW_F32 || work.dtype == FLOW_F64;
     if (plan->last && real && plan->walk.segments == 1 && plan->walk.run <= REDUCE_SHORT && plan->kept_rank == 1) {
         int64_t tiles = (plan->kept + REDUCE_TILE - 1) / REDUCE_TILE;
         call->host->parallel_for(call, tiles, extent_grain(REDUCE_TILE * plan->walk.run, 1 << 15), short_body, &work);
-        return FLOW_OK;
+        return;
     }
     int64_t each = plan->walk.segments * (plan->last ? plan->walk.run : REDUCE_TILE);
     call->host->parallel_for(call, plan->kept * work.tiles, extent_grain(each, 1 << 17), body, &work);
+}
+
+int reduce_forward(const struct flow_call *call) {
+    const struct reduce_attrs *attrs = call->attrs;
+    const struct reduce_plan *plan = call->priv;
+    results(call, (struct reduce_option){plan->op, attrs->p, attrs->unbiased}, call->out[0].data, shape_count(&call->out[0]));
     return FLOW_OK;
+}
+
+void reduce_means(const struct flow_call *call, void *means) {
+    results(call, (struct reduce_option){.op = REDUCE_MEAN}, means, shape_count(&call->out[0]));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reduce/reduce.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 struct softmax_attrs {
     int64_t axis;
@@ -37,6 +38,7 @@ static int infer_either(struct flow_infer *infer, bool log) {
     plan->n = x->shape[axis];
     plan->inner = shape_span(x, axis + 1, x->rank);
     plan->log = log;
+    if (infer->differentiated) infer->backward_reads_in = 0;
     infer->flops = 20.0 * (double)shape_count(x);
     infer->bytes = 2.0 * (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
     return FLOW_OK;
@@ -78,8 +80,44 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+static void body_back(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct softmax_plan *plan = call->priv;
+    const struct softmax_table *table = ISA_PICK(softmax_table, call->host->isa);
+    bool wide = call->grad_out[0].dtype == FLOW_F64, adds = gradient_adds_in(call, 0), log = plan->log;
+    const float *dy = call->grad_out[0].data, *y = call->out[0].data;
+    const double *dy64 = call->grad_out[0].data, *y64 = call->out[0].data;
+    float *dx = call->grad_in[0].data;
+    double *dx64 = call->grad_in[0].data;
+    int64_t n = plan->n, inner = plan->inner;
+    if (inner == 1) {
+        int64_t at = begin * n, rows = end - begin;
+        if (wide) table->rows_back_f64(dx64 + at, dy64 + at, y64 + at, rows, n, log, adds);
+        else table->rows_back_f32(dx + at, dy + at, y + at, rows, n, log, adds);
+        return;
+    }
+    int64_t tiles = (inner + REDUCE_TILE - 1) / REDUCE_TILE;
+    for (int64_t unit = begin; unit < end; ++unit) {
+        int64_t column = unit % tiles * REDUCE_TILE, at = unit / tiles * n * inner + column;
+        int64_t width = inner - column < REDUCE_TILE ? inner - column : REDUCE_TILE;
+        if (wide) table->columns_back_f64(dx64 + at, dy64 + at, y64 + at, n, inner, width, log, adds);
+        else table->columns_back_f32(dx + at, dy + at, y + at, n, inner, width, log, adds);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct softmax_plan *plan = call->priv;
+    if (!shape_exists(&call->grad_out[0])) return gradient_none(call);
+    if (!shape_exists(&call->grad_in[0]) || plan->outer == 0 || plan->inner == 0) return FLOW_OK;
+    int64_t tiles = plan->inner == 1 ? 1 : (plan->inner + REDUCE_TILE - 1) / REDUCE_TILE;
+    int64_t each = plan->n * (plan->inner < REDUCE_TILE ? plan->inner : REDUCE_TILE);
+    struct flow_call copy = *call;
+    call->host->parallel_for(call, plan->outer * tiles, extent_grain(each, 1 << 16), body_back, &copy);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
 };
 
 extern const struct flow_operator reduce_softmax, reduce_log_softmax;
