@@ -24,6 +24,9 @@
 #define max_of max_f32
 #define taps_block taps_block_f32
 #define taps taps_f32
+#define collect collect_f32
+#define hit hit_f32
+#define hit_pairs hit_pairs_f32
 #define units_block units_block_f32
 #define units_row units_row_f32
 #define taps_units taps_units_f32
@@ -44,6 +47,9 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef collect
+#undef hit
+#undef hit_pairs
 #undef units_block
 #undef units_row
 #undef taps_units
@@ -64,6 +70,9 @@
 #define max_of max_f64
 #define taps_block taps_block_f64
 #define taps taps_f64
+#define collect collect_f64
+#define hit hit_f64
+#define hit_pairs hit_pairs_f64
 #define units_block units_block_f64
 #define units_row units_row_f64
 #define taps_units taps_units_f64
@@ -84,6 +93,9 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef collect
+#undef hit
+#undef hit_pairs
 #undef units_block
 #undef units_row
 #undef taps_units
@@ -113,6 +125,12 @@ const struct conv_table ISA(conv_table) = {
     .sum_f64 = sum_f64,
     .total_f32 = lanes_total_f32,
     .blend_f32 = blend_f32,
+    .collect_f32 = collect_f32,
+    .hit_f32 = hit_f32,
+    .hit_pairs_f32 = hit_pairs_f32,
     .total_f64 = lanes_total_f64,
     .blend_f64 = blend_f64,
+    .collect_f64 = collect_f64,
+    .hit_f64 = hit_f64,
+    .hit_pairs_f64 = hit_pairs_f64,
 };

@@ -203,3 +203,61 @@ static void blend(REAL *y, const REAL *upper, const REAL *lower, const struct co
     }
     for (int64_t q = end; q < b->n; ++q) y[q * step] = blend_one(upper, lower, b, q);
 }
+
+/* ---- Gradients of pools and of resizing ---- */
+
+/* x[q] += weight y[q * step] */
+static void collect(REAL *x, const REAL *y, int64_t step, double weight, int64_t n) {
+    const REAL w = (REAL)weight;
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t q = 0; q < n; ++q) x[q] += w * y[q];
+    } else if (step == 2) {
+#pragma omp simd
+        for (int64_t q = 0; q < n; ++q) x[q] += w * y[2 * q];
+    } else {
+        for (int64_t q = 0; q < n; ++q) x[q] += w * y[q * step];
+    }
+}
+
+/* What is left of y's gradient goes to those elements of x that are y. */
+static void hit(REAL *restrict dx, const REAL *restrict x, int64_t step, const REAL *restrict y, REAL *restrict left, int64_t n) {
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            const REAL share = x[i] == y[i] ? left[i] : 0;
+            dx[i] += share;
+            left[i] = x[i] == y[i] ? 0 : left[i];
+        }
+    } else {
+        for (int64_t i = 0; i < n; ++i) {
+            const REAL share = x[i * step] == y[i] ? left[i] : 0;
+            dx[i * step] += share;
+            left[i] = x[i * step] == y[i] ? 0 : left[i];
+        }
+    }
+}
+
+/* Windows of two by two, side by side: a row of them, set or added. x and dx: upper rows, the lower ones `row` further. */
+static void hit_pairs(REAL *restrict dx, const REAL *restrict x, int64_t row, const REAL *restrict y, const REAL *restrict dy, int64_t n,
+                      bool add) {
+    REAL *restrict dx_lower = dx + row;
+    const REAL *restrict x_lower = x + row;
+    if (!add) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            const REAL m = y[i], g = dy[i], a = x[2 * i] == m ? g : 0, left = x[2 * i] == m ? 0 : g;
+            const REAL b = x[2 * i + 1] == m ? left : 0, rest = x[2 * i + 1] == m ? 0 : left;
+            const REAL c = x_lower[2 * i] == m ? rest : 0, last = x_lower[2 * i] == m ? 0 : rest;
+            dx[2 * i] = a, dx[2 * i + 1] = b, dx_lower[2 * i] = c, dx_lower[2 * i + 1] = x_lower[2 * i + 1] == m ? last : 0;
+        }
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+        const REAL m = y[i], g = dy[i], a = x[2 * i] == m ? g : 0, left = x[2 * i] == m ? 0 : g;
+        const REAL b = x[2 * i + 1] == m ? left : 0, rest = x[2 * i + 1] == m ? 0 : left;
+        const REAL c = x_lower[2 * i] == m ? rest : 0, last = x_lower[2 * i] == m ? 0 : rest;
+        dx[2 * i] += a, dx[2 * i + 1] += b, dx_lower[2 * i] += c, dx_lower[2 * i + 1] += x_lower[2 * i + 1] == m ? last : 0;
+    }
+}

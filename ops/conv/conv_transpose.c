@@ -1,37 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conv_transpose1d, conv_transpose2d: each element of x adds the kernel, times itself, at its place of the result (overlap-add).
  * The weights, transposed, times x give what every element adds, [units of a group * kernel, places of x]; those rows are then added in. */
-#include "conv/conv.h"
+#include "conv/conv_transpose.h"
 #include "common/extent.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* One axis: element i of x starts at i * stride + shift of a line of `out` elements. */
-struct spread {
-    int64_t in, out, kernel, stride, dilation, shift;
-    int64_t before, after, extra; /* cropped at the ends; output_padding */
-};
-
-/* Streaming: `line` holds what has not gone out yet, `kept` elements from the piece before, then the new ones; `drop` of those that go out
- * are cropped. */
-struct spread_stream {
-    int32_t axis; /* of x; -1: none */
-    int64_t kept, emit, drop, left;
-};
-
-struct transpose_plan {
-    int32_t axes;
-    struct spread axis[2];
-    struct spread_stream stream;
-    int64_t batch, channels, units, groups;
-    int64_t taps;   /* rows of the product: units of a group * kernel */
-    int64_t places; /* of x, in one channel */
-    int64_t tile, slot, slots;
-    int64_t line; /* bytes of the workspace before the slots: the result with what has not gone out yet */
-    uint32_t weight, bias;
-};
 
 static const struct flow_port inputs_1d[] = {{"x", "channels along time", "B C T", FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port inputs_2d[] = {{"x", "images", "B C H W", FLOW_TYPES_FLOAT, 0}};
@@ -215,7 +190,8 @@ static int infer_axes(struct flow_infer *infer, int32_t axes) {
     infer->flops = 2.0 * (double)plan->batch * (double)plan->channels * (double)plan->taps * (double)plan->places;
     infer->bytes = (double)shape_type_bytes(x->dtype) *
                    ((double)shape_count(x) + (double)shape_count(&infer->out[0]) + (double)plan->channels * (double)plan->taps);
-    return memory_plan(infer, plan);
+    status = transpose_gradient_plan(infer, plan);
+    return status < 0 ? status : memory_plan(infer, plan);
 }
 
 static int infer_1d(struct flow_infer *infer) { return infer_axes(infer, 1); }
@@ -402,7 +378,8 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = transpose_gradient}};
 
 #define REFERENCE "Dumoulin, Visin, A guide to convolution arithmetic for deep learning, 2016, section 4"
 

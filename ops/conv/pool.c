@@ -66,6 +66,7 @@ static int infer_axes(struct flow_infer *infer, int32_t axes, bool mean) {
     if (status < 0) return status;
     infer->workspace = window_stream_bytes(x, &plan->stream, shape_type_bytes(extent_wide(x->dtype)));
     if (infer->workspace < 0) return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
+    infer->backward_reads_in = infer->backward_reads_out = mean ? 0 : 1;
     infer->flops = (double)shape_count(&infer->out[0]) * (double)plan->axis[0].kernel * (double)plan->axis[1].kernel;
     infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
     return FLOW_OK;
@@ -159,7 +160,128 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+/* ---- Backward ---- */
+
+struct pool_gradient {
+    const struct pool_plan *plan;
+    const struct conv_table *table;
+    const char *x, *y, *dy;
+    char *dx;
+    bool wide, add;
+    int64_t size;
+};
+
+/* Places [begin, end) of one row, one row of x: what is `left` of their gradients to what they saw. y: places from `begin` on. */
+static void row_back(const struct pool_gradient *work, char *dx, const char *x, const char *y, char *left, int64_t begin, int64_t end) {
+    const struct window *w = &work->plan->axis[1];
+    int64_t size = work->size;
+    for (int64_t l = 0; l < w->kernel; ++l) {
+        int64_t first = l - w->before, low = first >= 0 ? 0 : (-first + w->stride - 1) / w->stride;
+        int64_t high = first >= w->in ? 0 : (w->in - first - 1) / w->stride + 1;
+        low = low < begin ? begin : low, high = high > end ? end : high;
+        if (low >= high) continue;
+        int64_t at = (first + low * w->stride) * size, from = (low - begin) * size;
+        if (work->plan->mean && work->wide)
+            work->table->add_f64((double *)(void *)(dx + at), w->stride, (const double *)(const void *)(left + from), high - low);
+        else if (work->plan->mean)
+            work->table->add_f32((float *)(void *)(dx + at), w->stride, (const float *)(const void *)(left + from), high - low);
+        else if (work->wide)
+            work->table->hit_f64((double *)(void *)(dx + at), (const double *)(const void *)(x + at), w->stride,
+                                 (const double *)(const void *)(y + from), (double *)(void *)(left + from), high - low);
+        else
+            work->table->hit_f32((float *)(void *)(dx + at), (const float *)(const void *)(x + at), w->stride,
+                                 (const float *)(const void *)(y + from), (float *)(void *)(left + from), high - low);
+    }
+}
+
+/* The gradient of some places; a mean's is already its share for each element. */
+static void left_start(const struct pool_gradient *work, char *left, const char *dy, int64_t count) {
+    double scale = 1 / ((double)work->plan->axis[0].kernel * (double)work->plan->axis[1].kernel);
+    memcpy(left, dy, (size_t)(count * work->size));
+    for (int64_t i = 0; work->plan->mean && i < count; ++i)
+        if (work->wide) ((double *)(void *)left)[i] *= scale;
+        else ((float *)(void *)left)[i] *= (float)scale;
+}
+
+static void channel_back(const struct pool_gradient *work, int64_t c) {
+    const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
+    int64_t size = work->size, image = c * h->in * w->in * size;
+    _Alignas(64) char left[POOL_ROW * sizeof(double)];
+    if (!work->add) memset(work->dx + image, 0, (size_t)(h->in * w->in * size));
+    for (int64_t i = 0; i < h->out; ++i) {
+        int64_t top = i * h->stride - h->before, low = top < 0 ? 0 : top, high = top + h->kernel < h->in ? top + h->kernel : h->in;
+        for (int64_t j = 0; j < w->out; j += POOL_ROW) {
+            int64_t end = j + POOL_ROW < w->out ? j + POOL_ROW : w->out, at = ((c * h->out + i) * w->out + j) * size;
+            left_start(work, left, work->dy + at, end - j);
+            for (int64_t k = low; k < high; ++k) {
+                int64_t row = image + k * w->in * size;
+                row_back(work, work->dx + row, work->x + row, work->y + at, left, j, end);
+            }
+        }
+    }
+}
+
+/* Windows of two by two elements that lie side by side: each element of x is written once. */
+static bool pairs(const struct pool_plan *plan) {
+    for (int i = 0; i < 2; ++i) {
+        const struct window *w = &plan->axis[i];
+        if (w->kernel != 2 || w->stride != 2 || w->before > 0 || w->after > 0) return false;
+    }
+    return !plan->mean;
+}
+
+static void channel_back_pairs(const struct pool_gradient *work, int64_t c) {
+    const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
+    int64_t size = work->size;
+    for (int64_t i = 0; i < h->out; ++i) {
+        int64_t x = (c * h->in + 2 * i) * w->in * size, y = (c * h->out + i) * w->out * size;
+        if (work->wide)
+            work->table->hit_pairs_f64((double *)(void *)(work->dx + x), (const double *)(const void *)(work->x + x), w->in,
+                                       (const double *)(const void *)(work->y + y), (const double *)(const void *)(work->dy + y), w->out,
+                                       work->add);
+        else
+            work->table->hit_pairs_f32((float *)(void *)(work->dx + x), (const float *)(const void *)(work->x + x), w->in,
+                                       (const float *)(const void *)(work->y + y), (const float *)(const void *)(work->dy + y), w->out,
+                                       work->add);
+        for (int64_t k = 0; k < 2 && !work->add && w->in % 2 == 1; ++k) /* the odd column that no window sees */
+            memset(work->dx + x + ((k + 1) * w->in - 1) * size, 0, (size_t)size);
+    }
+    if (!work->add && h->in % 2 == 1) memset(work->dx + ((c + 1) * h->in - 1) * w->in * size, 0, (size_t)(w->in * size));
+}
+
+static void back_body(void *context, int64_t begin, int64_t end) {
+    const struct pool_gradient *work = context;
+    bool side = pairs(work->plan);
+    for (int64_t c = begin; c < end; ++c)
+        if (side) channel_back_pairs(work, c);
+        else channel_back(work, c);
+}
+
+static int backward(const struct flow_call *call) {
+    const struct pool_plan *plan = call->priv;
+    const struct window *h = &plan->axis[0], *w = &plan->axis[1];
+    struct flow_tensor *dx = &call->grad_in[0];
+    struct pool_gradient work = {
+        .plan = plan,
+        .table = ISA_PICK(conv_table, call->host->isa),
+        .x = call->in[0].data,
+        .y = call->out[0].data,
+        .dy = call->grad_out[0].data,
+        .add = FLOW_ACCUMULATES(call->accumulate_in, 0),
+    };
+    if (!shape_exists(dx) || shape_count(dx) == 0) return FLOW_OK;
+    work.dx = dx->data, work.wide = dx->dtype == FLOW_F64, work.size = shape_type_bytes(dx->dtype);
+    if (h->out * w->out == 0 || !shape_exists(&call->grad_out[0])) {
+        if (!work.add) memset(dx->data, 0, (size_t)(shape_count(dx) * work.size));
+        return FLOW_OK;
+    }
+    double each = (double)(h->in * w->in) + (double)(h->out * w->out) * (double)h->kernel * (double)w->kernel;
+    call->host->parallel_for(call, plan->channels, extent_grain(each > 1e9 ? (int64_t)1e9 : (int64_t)each, 1 << 16), back_body, &work);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward}};
 
 #define POOL_TABLES(which)                                                                                              \
     .size = sizeof(struct flow_operator), .inputs = FLOW_TABLE(inputs_##which), .outputs = FLOW_TABLE(outputs_##which), \
@@ -171,7 +293,7 @@ const struct flow_operator pool_max_1d = {
     POOL_TABLES(1d),
     .name = "max_pool1d",
     .summary = "The largest element of each window along time; padding is never the largest",
-    .equation = "y[b, c, t] = max over k of x[b, c, t stride + k - before]",
+    .equation = "y[b, c, t] = max over k of x[b, c, t stride + k - before]; its gradient goes to the first of equals",
     .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: max_pool1d, in: x, with: {kernel: 2}}",
     .infer = max_infer_1d,
@@ -180,7 +302,8 @@ const struct flow_operator pool_max_2d = {
     POOL_TABLES(2d),
     .name = "max_pool2d",
     .summary = "The largest element of each window of an image; padding is never the largest",
-    .equation = "y[b, c, i, j] = max over k, l of x[b, c, i stride + k - before, j stride + l - before]",
+    .equation =
+        "y[b, c, i, j] = max over k, l of x[b, c, i stride + k - before, j stride + l - before]; its gradient goes to the first of equals",
     .reference = "Goodfellow, Bengio, Courville, Deep Learning, 2016, section 9.3",
     .example = "y: {op: max_pool2d, in: x, with: {kernel: 2}}",
     .infer = max_infer_2d,

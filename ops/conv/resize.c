@@ -19,6 +19,7 @@ static int global_infer(struct flow_infer *infer) {
         if (x->shape[i] == 0)
             return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "axis %d of x is empty: there is no mean of nothing", i);
     int status = extent_output(infer, 0, x->dtype, 2, x->shape);
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     infer->flops = (double)shape_count(x);
     infer->bytes = (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
     if (status < 0 || !infer->streaming || infer->in_axis[0] < 0) return status;
@@ -43,6 +44,29 @@ static int global_forward(const struct flow_call *call) {
     const struct flow_tensor *x = &call->in[0];
     struct flow_call copy = *call;
     call->host->parallel_for(call, shape_span(x, 0, 2), extent_grain(shape_span(x, 2, x->rank), 1 << 17), global_body, &copy);
+    return FLOW_OK;
+}
+
+static void global_back_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct flow_tensor *dx = &call->grad_in[0];
+    int64_t places = shape_span(dx, 2, dx->rank);
+    bool add = FLOW_ACCUMULATES(call->accumulate_in, 0), any = shape_exists(&call->grad_out[0]);
+    for (int64_t c = begin; c < end; ++c)
+        if (dx->dtype == FLOW_F64) {
+            double *to = (double *)dx->data + c * places, share = any ? ((const double *)call->grad_out[0].data)[c] / (double)places : 0;
+            for (int64_t i = 0; i < places; ++i) to[i] = (add ? to[i] : 0) + share;
+        } else {
+            float *to = (float *)dx->data + c * places, share = any ? ((const float *)call->grad_out[0].data)[c] / (float)places : 0;
+            for (int64_t i = 0; i < places; ++i) to[i] = (add ? to[i] : 0) + share;
+        }
+}
+
+static int global_backward(const struct flow_call *call) {
+    const struct flow_tensor *dx = &call->grad_in[0];
+    struct flow_call copy = *call;
+    if (shape_exists(dx))
+        call->host->parallel_for(call, shape_span(dx, 0, 2), extent_grain(shape_span(dx, 2, dx->rank), 1 << 17), global_back_body, &copy);
     return FLOW_OK;
 }
 
@@ -90,6 +114,7 @@ static int upsample_infer(struct flow_infer *infer) {
         .factor_w = factor[axes - 1],
         .channels = x->shape[0] * x->shape[1],
     };
+    infer->backward_reads_in = infer->backward_reads_out = 0;
     infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
     if (!infer->streaming || infer->in_axis[0] < 0) return FLOW_OK;
     if (infer->in_axis[0] >= 2 && attrs->mode == UPSAMPLE_LINEAR)
@@ -154,8 +179,65 @@ static int upsample_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel global_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = global_forward}};
-static const struct flow_kernel upsample_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = upsample_forward}};
+/* Elements of one phase of a row of y, times `weight`, to elements q + shift of a row of x, clamped to it. */
+static void phase_back(const struct flow_call *call, char *x, const char *y, int64_t shift, double weight) {
+    const struct upsample_plan *plan = call->priv;
+    const struct conv_table *table = ISA_PICK(conv_table, call->host->isa);
+    int64_t n = plan->w, step = plan->factor_w, begin = shift < 0 ? 1 : 0, end = shift > 0 ? n - 1 : n; /* shift is -1, 0 or 1 */
+    if (weight == 0) return;
+    if (call->grad_in[0].dtype == FLOW_F64) {
+        double *to = (double *)(void *)x;
+        const double *from = (const double *)(const void *)y;
+        if (begin > 0) to[0] += weight * from[0];
+        if (end > begin) table->collect_f64(to + begin + shift, from + begin * step, step, weight, end - begin);
+        if (end < n) to[n - 1] += weight * from[(n - 1) * step];
+    } else {
+        float *to = (float *)(void *)x;
+        const float *from = (const float *)(const void *)y;
+        if (begin > 0) to[0] += (float)weight * from[0];
+        if (end > begin) table->collect_f32(to + begin + shift, from + begin * step, step, weight, end - begin);
+        if (end < n) to[n - 1] += (float)weight * from[(n - 1) * step];
+    }
+}
+
+/* Channels: the transpose of upsample_body. */
+static void upsample_back_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct upsample_attrs *attrs = call->attrs;
+    const struct upsample_plan *plan = call->priv;
+    bool linear = attrs->mode == UPSAMPLE_LINEAR, any = shape_exists(&call->grad_out[0]);
+    int64_t width = plan->w * plan->factor_w, height = plan->h * plan->factor_h, size = shape_type_bytes(call->grad_in[0].dtype);
+    for (int64_t c = begin; c < end; ++c) {
+        char *x = (char *)call->grad_in[0].data + c * plan->h * plan->w * size;
+        if (!FLOW_ACCUMULATES(call->accumulate_in, 0)) memset(x, 0, (size_t)(plan->h * plan->w * size));
+        for (int64_t i = 0; any && i < height; ++i) {
+            struct between v = between_of(i, plan->factor_h, plan->h, linear);
+            const char *y = (const char *)call->grad_out[0].data + (c * height + i) * width * size;
+            char *upper = x + v.low * plan->w * size, *lower = x + v.high * plan->w * size;
+            for (int64_t phase = 0; phase < plan->factor_w; ++phase, y += size) {
+                struct between u = between_of(plan->factor_w + phase, plan->factor_w, 3, linear);
+                phase_back(call, upper, y, u.low - 1, (1 - v.share) * (1 - u.share));
+                phase_back(call, upper, y, u.high - 1, (1 - v.share) * u.share);
+                phase_back(call, lower, y, u.low - 1, v.share * (1 - u.share));
+                phase_back(call, lower, y, u.high - 1, v.share * u.share);
+            }
+        }
+    }
+}
+
+static int upsample_backward(const struct flow_call *call) {
+    const struct upsample_plan *plan = call->priv;
+    struct flow_call copy = *call;
+    if (shape_exists(&call->grad_in[0]) && plan->w > 0)
+        call->host->parallel_for(call, plan->channels, extent_grain(plan->h * plan->factor_h * plan->w * plan->factor_w, 1 << 15),
+                                 upsample_back_body, &copy);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel global_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = global_forward, .backward = global_backward}};
+static const struct flow_kernel upsample_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = upsample_forward, .backward = upsample_backward}};
 
 extern const struct flow_operator pool_global_avg, resize_upsample;
 const struct flow_operator pool_global_avg = {

@@ -73,6 +73,72 @@ Test(backward_conv, conv2d) {
     CHECK(rows);
 }
 
+Test(backward_conv, transposes) {
+    static const struct row rows[] = {
+        {"{op: conv_transpose1d, in: x, with: {units: 3, kernel: 4, stride: 2}}", 3, {2, 2, 7}},
+        {"{op: conv_transpose1d, in: x, with: {units: 4, kernel: 3, stride: 3, dilation: 2, padding: [2, 1], output_padding: 1, bias: "
+         "false}}",
+         3,
+         {2, 3, 6}},
+        {"{op: conv_transpose1d, in: x, with: {units: 4, kernel: 2, stride: 5, groups: 2}}", 3, {2, 6, 5}},
+        {"{op: conv_transpose1d, in: x, with: {units: 1, kernel: 8, stride: 4, padding: 3}}", 3, {1, 5, 150}},
+        {"{op: conv_transpose2d, in: x, with: {units: 3, kernel: 4, stride: 2, padding: 1}}", 4, {2, 2, 4, 5}},
+        {"{op: conv_transpose2d, in: x, with: {units: 4, kernel: [3, 2], stride: [1, 3], padding: [2, 0], groups: 2}}", 4, {1, 4, 5, 3}},
+        {"{op: conv_transpose2d, in: x, with: {units: 2, kernel: 3}}", 4, {0, 2, 5, 5}},
+        {"{op: conv_transpose2d, in: x, with: {units: 2, kernel: 3}}", 4, {2, 2, 5, 0}},
+    };
+    CHECK(rows);
+}
+
+Test(backward_conv, pools) {
+    static const struct row rows[] = {
+        {"{op: max_pool1d, in: x, with: {kernel: 2}}", 3, {2, 3, 9}},
+        {"{op: max_pool1d, in: x, with: {kernel: 5, stride: 2, padding: [3, 4]}}", 3, {2, 2, 41}},
+        {"{op: max_pool2d, in: x, with: {kernel: 2}}", 4, {2, 3, 6, 8}},
+        {"{op: max_pool2d, in: x, with: {kernel: 2}}", 4, {2, 1, 7, 45}},
+        {"{op: max_pool2d, in: x, with: {kernel: 3, stride: 2, padding: 1}}", 4, {1, 2, 9, 8}},
+        {"{op: max_pool2d, in: x, with: {kernel: [3, 2], stride: 1}}", 4, {1, 2, 6, 37}},
+        {"{op: max_pool2d, in: x, with: {kernel: 2}}", 4, {2, 0, 6, 8}},
+        {"{op: avg_pool1d, in: x, with: {kernel: 3, stride: 2, padding: 1}}", 3, {2, 2, 10}},
+        {"{op: avg_pool2d, in: x, with: {kernel: [2, 3], stride: [2, 1], padding: [1, 0]}}", 4, {1, 2, 7, 9}},
+        {"{op: avg_pool2d, in: x, with: {kernel: 2}}", 4, {1, 2, 7, 9}},
+        {"{op: global_avg_pool, in: x}", 4, {2, 3, 4, 5}},
+        {"{op: global_avg_pool, in: x}", 3, {2, 3, 7}},
+        {"{op: upsample, in: x, with: {factor: 2}}", 3, {2, 3, 20}},
+        {"{op: upsample, in: x, with: {factor: [3, 2]}}", 4, {1, 2, 4, 5}},
+        {"{op: upsample, in: x, with: {factor: 3, mode: linear}}", 3, {2, 2, 21}},
+        {"{op: upsample, in: x, with: {factor: [2, 4], mode: linear}}", 4, {1, 2, 4, 5}},
+        {"{op: upsample, in: x, with: {factor: [2, 1], mode: linear}}", 4, {1, 1, 1, 1}},
+    };
+    CHECK(rows);
+}
+
+/* Among equals the first gets it all, whichever kernel runs. */
+Test(backward_conv, first_of_equals) {
+    static const struct row rows[] = {{"{op: max_pool2d, in: x, with: {kernel: 2}}", 4, {1, 1, 4, 6}},
+                                      {"{op: max_pool2d, in: x, with: {kernel: 2, stride: 2, padding: 1}}", 4, {1, 1, 4, 6}}};
+    static const int first[2][4] = {{0, 2, 4, 12}, {0, 1, 3, 5}}; /* elements of the first places' windows */
+    for (int r = 0; r < 2; r++)
+        for (int32_t isa = 2; isa >= 0; isa--) {
+            uint64_t state = 3;
+            struct trial t = trial_row(&rows[r], &state);
+            for (int i = 0; i < 24; i++) t.input[0].at[i] = 0.5;
+            struct backward b;
+            struct backward_options options = {.phase = FLOW_PHASE_TRAINING};
+            backward_open(&b, &t, &options, FLOW_F32, isa, 1, false);
+            backward_forward(&b);
+            backward_run(&b, UINT64_MAX, 0, 0, 0);
+            for (int i = 0; i < 4; i++)
+                cr_assert(backward_get(&b.grad_in[0], first[r][i]) == backward_get(&b.grad_out[0], i), "%s: place %d", t.node, i);
+            double sum = 0, all = 0;
+            for (int i = 0; i < 24; i++) sum += backward_get(&b.grad_in[0], i) != 0;
+            for (int64_t i = 0; i < backward_count(&b.out[0]); i++) all += 1;
+            cr_assert(sum == all, "%s: %g elements have a gradient, there are %g places", t.node, sum, all);
+            backward_close(&b);
+            trial_free(&t);
+        }
+}
+
 /* A sum over elements of t along `direction` is what the loss changes by. */
 static void along(struct backward *b, const struct flow_tensor *t, const struct flow_tensor *grad, uint64_t *state, int64_t single,
                   const char *what) {
@@ -138,6 +204,8 @@ Test(backward_conv, large) {
         {"{op: conv1d, in: x, with: {units: 64, kernel: 16, stride: 8}}", 3, {2, 1, 16000}},
         {"{op: conv1d, in: x, with: {units: 20, kernel: 3, padding: causal, dilation: 512}}", 3, {2, 16, 9000}},
         {"{op: conv1d, in: x, with: {units: 300, kernel: 7, padding: same}}", 3, {3, 200, 150}},
+        {"{op: conv_transpose1d, in: x, with: {units: 1, kernel: 16, stride: 8}}", 3, {3, 128, 4000}},
+        {"{op: conv_transpose2d, in: x, with: {units: 16, kernel: 4, stride: 2, padding: 1}}", 4, {5, 32, 14, 14}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_large(&rows[i]);
 }
