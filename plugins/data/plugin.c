@@ -2,9 +2,9 @@
 /* Sources of data: each in a file of its own. */
 #include <flow/plugin.h>
 
-extern const struct flow_source data_text, data_idx, data_tensors, data_csv;
+extern const struct flow_source data_csv, data_idx, data_mix, data_tensors, data_text, data_wav;
 
-static const struct flow_source *const sources[] = {&data_csv, &data_idx, &data_tensors, &data_text};
+static const struct flow_source *const sources[] = {&data_csv, &data_idx, &data_mix, &data_tensors, &data_text, &data_wav};
 
 static const struct flow_plugin plugin = {
     .size = sizeof plugin,

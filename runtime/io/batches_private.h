@@ -15,7 +15,7 @@ enum { OUTPUTS_MOST = 64, SOURCE_FILES_MOST = 1 << 16 };
 struct source_file {
     struct source_file *next;
     const char *path; /* as it was asked for */
-    int file;
+    int file;         /* -1: opened for each read */
     int64_t bytes;
     struct tensor_file *tensors; /* NULL: a plain file */
 };
@@ -59,6 +59,7 @@ struct batches {
     /* what open gave */
     struct arena arena; /* the source's memory, names, paths */
     struct source_file *files;
+    int32_t file_count;
     struct output *outputs;
     uint32_t output_count;
     void *state;

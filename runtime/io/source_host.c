@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a source may ask of its host, on the loop's workers: memory, files read at any place, tensors, folders. Files are opened in open
- * alone, so that the list of them is read later without a lock. */
+ * alone, so that the list of them is read later without a lock. A program may have about a thousand descriptors: the first 256 files stay
+ * open, others are opened anew for each read. */
 #include "io/batches_private.h"
 
 #include <dirent.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FOLDER_DEPTH_MOST = 32, THROTTLED_BYTES = 1 << 16, READ_BYTES_MOST = 1 << 30 };
+enum { FOLDER_DEPTH_MOST = 32, THROTTLED_BYTES = 1 << 16, READ_BYTES_MOST = 1 << 30, FILES_HELD_MOST = 256 };
 
 double batches_now(void) {
     struct timespec now;
@@ -78,6 +79,10 @@ static int file_add(struct source_call *call, const char *path, int descriptor, 
     }
     *file = (struct source_file){call->batches->files, name, descriptor, bytes, NULL};
     call->batches->files = *out = file;
+    if (call->batches->file_count++ >= FILES_HELD_MOST) {
+        close(descriptor);
+        file->file = -1;
+    }
     return FLOW_OK;
 }
 
@@ -110,7 +115,7 @@ static int file_open(void *owner, const char *path, void **file, int64_t *bytes)
 
 void batches_files_close(struct batches *batches) {
     for (struct source_file *file = batches->files; file; file = file->next) {
-        close(file->file);
+        if (file->file >= 0) close(file->file);
         tensor_file_close(file->tensors);
     }
     batches->files = NULL;
@@ -139,7 +144,7 @@ static int throttle(struct source_call *call, int64_t bytes) {
     return cancelled(call) ? fail(call, FLOW_ERROR_CANCELLED, "reading was ended") : FLOW_OK;
 }
 
-static int read_at(struct source_call *call, const struct source_file *file, int64_t offset, int64_t bytes, void *into) {
+static int read_from(struct source_call *call, const struct source_file *file, int descriptor, int64_t offset, int64_t bytes, void *into) {
     const bool slow = call->batches->options.rate > 0;
     char *to = into;
     if (offset < 0 || bytes < 0) return fail(call, FLOW_ERROR_PLUGIN, "%s is asked for bytes before its beginning", file->path);
@@ -148,7 +153,7 @@ static int read_at(struct source_call *call, const struct source_file *file, int
         if (piece > most) piece = most;
         int status = throttle(call, piece);
         if (status < 0) return status;
-        const ssize_t got = pread(file->file, to + done, (size_t)piece, (off_t)(offset + done));
+        const ssize_t got = pread(descriptor, to + done, (size_t)piece, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return fail(call, FLOW_ERROR_IO, "%s cannot be read at byte %lld: %s", file->path, (long long)(offset + done), strerror(errno));
@@ -159,6 +164,18 @@ static int read_at(struct source_call *call, const struct source_file *file, int
         done += got;
     }
     return FLOW_OK;
+}
+
+static int read_at(struct source_call *call, const struct source_file *file, int64_t offset, int64_t bytes, void *into) {
+    char whole[PATH_MAX];
+    if (file->file >= 0) return read_from(call, file, file->file, offset, bytes, into);
+    int status = resolve(call, file->path, whole);
+    if (status < 0) return status;
+    const int descriptor = open(whole, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) return fail(call, FLOW_ERROR_IO, "%s cannot be opened any more: %s", file->path, strerror(errno));
+    status = read_from(call, file, descriptor, offset, bytes, into);
+    close(descriptor);
+    return status;
 }
 
 static int file_read(void *owner, void *file, int64_t offset, int64_t bytes, void *into) {
