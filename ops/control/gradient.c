@@ -27,8 +27,12 @@ static int same_forward(const struct flow_call *call) {
 
 static const struct flow_port same_x[] = {{"x", "any shape and type", "...", FLOW_TYPES_ANY, FLOW_STRIDED}};
 static const struct flow_port same_x_no_grad[] = {{"x", "any shape and type", "...", FLOW_TYPES_ANY, FLOW_STRIDED | FLOW_NO_GRAD}};
-static const struct flow_port same_y[] = {{"y", "x itself, as a view", "...", FLOW_TYPES_ANY, 0}};
 static const struct flow_port own_y[] = {{"y", "x itself; a view where nothing is differentiated", "...", FLOW_TYPES_ANY, FLOW_INPLACE(0)}};
+
+static int stop_infer(struct flow_infer *infer) { return own_infer(infer, 0); }
+
+#define SAME_TYPES (FLOW_TYPES_REAL | FLOW_TYPES_INTEGER | FLOW_TYPE(BOOL))
+static const struct flow_kernel stop_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = SAME_TYPES, .forward = same_forward}};
 
 const struct flow_operator stop_gradient_operator = {
     .size = sizeof(struct flow_operator),
@@ -39,8 +43,9 @@ const struct flow_operator stop_gradient_operator = {
     .reference = "elementary",
     .example = "y: {op: stop_gradient, in: x}",
     .inputs = FLOW_TABLE(same_x_no_grad),
-    .outputs = FLOW_TABLE(same_y),
-    .infer = same_infer,
+    .outputs = FLOW_TABLE(own_y),
+    .kernels = FLOW_TABLE(stop_kernels),
+    .infer = stop_infer,
 };
 
 struct scale_attrs {
@@ -70,10 +75,8 @@ static int scale_backward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel scale_kernels[] = {{.device = FLOW_DEVICE_CPU,
-                                                    .types = FLOW_TYPES_REAL | FLOW_TYPES_INTEGER | FLOW_TYPE(BOOL),
-                                                    .forward = same_forward,
-                                                    .backward = scale_backward}};
+static const struct flow_kernel scale_kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = SAME_TYPES, .forward = same_forward, .backward = scale_backward}};
 
 const struct flow_operator scale_gradient_operator = {
     .size = sizeof(struct flow_operator),
