@@ -2,6 +2,7 @@
 /* cross_entropy, accuracy: rows of logits against the number of a class. */
 #include "loss/loss.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 #include <math.h>
 
@@ -36,7 +37,7 @@ static const struct flow_attr attributes[] = {
 };
 static const struct flow_attr accuracy_attributes[] = {ATTR_IGNORE(struct accuracy_attrs)};
 
-/* Workspace: for each row its loss, and what it counts. */
+/* Workspace: for each row its loss, and what it counts. Saved: for each row the logarithm of its sum, then what the mean divides by. */
 static int infer(struct flow_infer *infer) {
     const struct class_attrs *attrs = infer->attrs;
     const struct flow_tensor *x = &infer->in[0];
@@ -46,6 +47,10 @@ static int infer(struct flow_infer *infer) {
                                     (long long)attrs->weight.count, (long long)classes);
     if (__builtin_mul_overflow(rows, 2 * (int64_t)sizeof(double), &infer->workspace))
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "logits are too large");
+    if (infer->differentiated) {
+        infer->backward_reads_out = 0;
+        infer->saved = infer->workspace / 2 + (int64_t)sizeof(double);
+    }
     infer->flops = 20.0 * (double)shape_count(x);
     infer->bytes = (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
     return loss_output(infer, attrs->reduction, 1);
@@ -57,17 +62,21 @@ static double value_at(const struct flow_tensor *x, int64_t i) {
 
 /* One row: (1 - s) w[t] (-log p[t]) + s / C sum w[c] (-log p[c]), and w[t]. */
 static void row_loss(const struct class_attrs *attrs, const struct loss_table *table, const struct flow_tensor *x, int64_t row,
-                     int64_t target, double *loss, double *counts) {
+                     int64_t target, double *loss, double *counts, double *saved) {
     int64_t classes = x->shape[x->rank - 1], at = row * classes;
     const double *weight = attrs->weight.rank >= 0 ? attrs->weight.at : NULL;
     double log_sum = x->dtype == FLOW_F64 ? table->log_sum_f64((const double *)x->data + at, classes)
                                           : table->log_sum_f32((const float *)x->data + at, classes);
     double w = weight ? weight[target] : 1;
+    if (saved) *saved = log_sum;
     *counts = w;
     *loss = w * (1 - attrs->smoothing) * (log_sum - value_at(x, at + target));
     if (attrs->smoothing == 0) return;
     double all = 0;
-    for (int64_t c = 0; c < classes; ++c) all += (weight ? weight[c] : 1) * (log_sum - value_at(x, at + c));
+    if (weight)
+        for (int64_t c = 0; c < classes; ++c) all += weight[c] * (log_sum - value_at(x, at + c));
+    else if (x->dtype == FLOW_F64) all = (double)classes * log_sum - table->total_f64((const double *)x->data + at, classes);
+    else all = (double)classes * log_sum - table->total_f32((const float *)x->data + at, classes);
     *loss += attrs->smoothing / (double)classes * all;
 }
 
@@ -77,10 +86,11 @@ static void body(void *context, int64_t begin, int64_t end) {
     const struct loss_table *table = ISA_PICK(loss_table, call->host->isa);
     const int64_t *target = call->in[1].data;
     int64_t rows = shape_count(&call->in[1]);
-    double *loss = call->workspace, *counts = loss + rows;
+    double *loss = call->workspace, *counts = loss + rows, *saved = call->saved;
     for (int64_t row = begin; row < end; ++row) {
         loss[row] = counts[row] = 0;
-        if (target[row] != attrs->ignore) row_loss(attrs, table, &call->in[0], row, target[row], &loss[row], &counts[row]);
+        if (target[row] != attrs->ignore)
+            row_loss(attrs, table, &call->in[0], row, target[row], &loss[row], &counts[row], saved ? &saved[row] : NULL);
     }
 }
 
@@ -110,7 +120,50 @@ static int forward(const struct flow_call *call) {
         return FLOW_OK;
     }
     double sum = loss_sum(loss, rows), counts = loss_sum(loss + rows, rows);
+    if (call->saved) ((double *)call->saved)[rows] = counts;
     loss_write(y, attrs->reduction == REDUCTION_SUM ? sum : counts > 0 ? sum / counts : 0);
+    return FLOW_OK;
+}
+
+/* One row: d/dx[j] = p[j] ((1 - s) w[t] + s / C sum w) - (1 - s) w[t] [j = t] - s / C w[j], times `scale`. */
+static void row_back(const struct flow_call *call, const struct loss_table *table, int64_t row, double scale, double weights) {
+    const struct class_attrs *attrs = call->attrs;
+    const struct flow_tensor *x = &call->in[0], *dx = &call->grad_in[0];
+    int64_t classes = x->shape[x->rank - 1], at = row * classes, target = ((const int64_t *)call->in[1].data)[row];
+    const double *weight = attrs->weight.rank >= 0 ? attrs->weight.at : NULL;
+    bool adds = gradient_adds_in(call, 0), wide = x->dtype == FLOW_F64;
+    if (target == attrs->ignore || scale == 0) {
+        if (!adds) memset((char *)dx->data + at * shape_type_bytes(dx->dtype), 0, (size_t)(classes * shape_type_bytes(dx->dtype)));
+        return;
+    }
+    double own = (1 - attrs->smoothing) * (weight ? weight[target] : 1), share = attrs->smoothing / (double)classes;
+    double log_sum = ((const double *)call->saved)[row], all = scale * (own + share * weights), shift = weight ? 0 : scale * share;
+    if (wide) table->probabilities_f64((double *)dx->data + at, (const double *)x->data + at, classes, log_sum, all, shift, adds);
+    else table->probabilities_f32((float *)dx->data + at, (const float *)x->data + at, classes, log_sum, all, shift, adds);
+    gradient_put(dx, at + target, -scale * own, true);
+    for (int64_t c = 0; weight && share > 0 && c < classes; ++c) gradient_put(dx, at + c, -scale * share * weight[c], true);
+}
+
+static void body_back(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct class_attrs *attrs = call->attrs;
+    const struct loss_table *table = ISA_PICK(loss_table, call->host->isa);
+    int64_t rows = shape_count(&call->in[1]), classes = call->in[0].shape[call->in[0].rank - 1];
+    double counts = ((const double *)call->saved)[rows], weights = (double)classes;
+    if (attrs->weight.rank >= 0) weights = loss_sum(attrs->weight.at, classes);
+    for (int64_t row = begin; row < end; ++row) {
+        double scale = gradient_value(&call->grad_out[0], attrs->reduction == REDUCTION_NONE ? row : 0);
+        if (attrs->reduction == REDUCTION_MEAN) scale = counts > 0 ? scale / counts : 0;
+        row_back(call, table, row, scale, weights);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    struct flow_call copy = *call;
+    int64_t rows = shape_count(&call->in[1]), classes = call->in[0].shape[call->in[0].rank - 1];
+    if (!shape_exists(&call->grad_out[0])) return gradient_none(call);
+    if (!shape_exists(&call->grad_in[0]) || rows == 0 || classes == 0) return FLOW_OK;
+    call->host->parallel_for(call, rows, extent_grain(classes, 1 << 15), body_back, &copy);
     return FLOW_OK;
 }
 
@@ -155,7 +208,8 @@ static int accuracy_forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward}};
 static const struct flow_kernel accuracy_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = accuracy_forward}};
 
 extern const struct flow_operator loss_cross_entropy, loss_accuracy;

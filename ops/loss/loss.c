@@ -2,6 +2,7 @@
 /* Losses element by element: binary_cross_entropy, mse, l1, huber; and kl_div, whose rows are distributions. */
 #include "loss/loss.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 struct loss_attrs {
     int32_t reduction;
@@ -76,6 +77,10 @@ static int infer_kind(struct flow_infer *infer, enum loss_kind kind) {
     plan->piece = rows && attrs->reduction == REDUCTION_NONE ? x->shape[x->rank - 1] : LOSS_PIECE;
     plan->pieces = rows && attrs->reduction == REDUCTION_NONE ? plan->rows : (count + LOSS_PIECE - 1) / LOSS_PIECE;
     infer->workspace = attrs->reduction == REDUCTION_NONE ? 0 : plan->pieces * (int64_t)sizeof(double);
+    if (infer->differentiated) {
+        if (kind == LOSS_KL) infer->backward_reads_in = 2;
+        infer->backward_reads_out = 0;
+    }
     infer->flops = 4.0 * (double)count;
     infer->bytes = 2.0 * (double)shape_type_bytes(x->dtype) * (double)count;
     return loss_output(infer, attrs->reduction, rows ? 1 : 0);
@@ -122,7 +127,45 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+static void body_back(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct loss_attrs *attrs = call->attrs;
+    const struct loss_plan *plan = call->priv;
+    const struct loss_table *table = ISA_PICK(loss_table, call->host->isa);
+    const struct flow_tensor *dy = &call->grad_out[0];
+    bool wide = dy->dtype == FLOW_F64, none = attrs->reduction == REDUCTION_NONE, each = none && plan->kind != LOSS_KL;
+    int64_t count = shape_count(&call->in[0]);
+    double delta = plan->kind == LOSS_HUBER ? attrs->delta : 0;
+    for (int64_t i = begin; i < end; ++i) {
+        int64_t at = i * plan->piece, n = count - at < plan->piece ? count - at : plan->piece;
+        double scale = each ? 1 : gradient_value(dy, none ? i : 0);
+        if (attrs->reduction == REDUCTION_MEAN) scale /= (double)plan->rows;
+        for (uint32_t k = 0; k < 2; ++k) {
+            void *to = call->grad_in[k].data;
+            const void *x = call->in[0].data, *t = call->in[1].data;
+            bool adds = gradient_adds_in(call, k);
+            if (!shape_exists(&call->grad_in[k])) continue;
+            if (wide)
+                table->slopes_f64(plan->kind, k == 1, (double *)to + at, x ? (const double *)x + at : NULL, (const double *)t + at, n,
+                                  each ? (const double *)dy->data + at : NULL, scale, delta, adds);
+            else
+                table->slopes_f32(plan->kind, k == 1, (float *)to + at, x ? (const float *)x + at : NULL, (const float *)t + at, n,
+                                  each ? (const float *)dy->data + at : NULL, scale, delta, adds);
+        }
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct loss_plan *plan = call->priv;
+    struct flow_call copy = *call;
+    if (!shape_exists(&call->grad_out[0])) return gradient_none(call);
+    if (shape_count(&call->in[0]) > 0)
+        call->host->parallel_for(call, plan->pieces, extent_grain(plan->piece, LOSS_PIECE), body_back, &copy);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward}};
 
 #define LOSS_TABLES(in, out, rows)                                                                                         \
     .size = sizeof(struct flow_operator), .inputs = FLOW_TABLE(in), .outputs = FLOW_TABLE(out), .attrs = FLOW_TABLE(rows), \
@@ -151,7 +194,7 @@ const struct flow_operator loss_l1 = {
     LOSS_TABLES(inputs, outputs, attributes),
     .name = "l1",
     .summary = "Absolute difference",
-    .equation = "|x - t|",
+    .equation = "|x - t|; its gradient is 0 where x is t",
     .reference = "Boyd, Vandenberghe, Convex Optimization, 2004, section 6.1",
     .example = "y: {op: l1, in: {x: x, target: t}}",
     .infer = l1_infer,

@@ -25,6 +25,22 @@ struct loss_table {
     /* products[0 .. 2]: a b, a a, b b */
     void (*products_f32)(const float *a, int64_t a_step, const float *b, int64_t b_step, int64_t n, double products[3]);
     void (*products_f64)(const double *a, int64_t a_step, const double *b, int64_t b_step, int64_t n, double products[3]);
+    /* to[i] (+)= scale g[i] times the derivative of the i-th loss by x, or by the target; g NULL: ones */
+    void (*slopes_f32)(enum loss_kind kind, bool target, float *to, const float *x, const float *t, int64_t n, const float *g, double scale,
+                       double delta, bool adds);
+    void (*slopes_f64)(enum loss_kind kind, bool target, double *to, const double *x, const double *t, int64_t n, const double *g,
+                       double scale, double delta, bool adds);
+    /* dx[i] (+)= scale exp(x[i] - log_sum) - shift */
+    void (*probabilities_f32)(float *dx, const float *x, int64_t n, double log_sum, double scale, double shift, bool adds);
+    void (*probabilities_f64)(double *dx, const double *x, int64_t n, double log_sum, double scale, double shift, bool adds);
+    /* sum */
+    double (*total_f32)(const float *x, int64_t n);
+    double (*total_f64)(const double *x, int64_t n);
+    /* to[i] (+)= by_a a[i] + by_b b[i] */
+    void (*blend_f32)(float *to, int64_t step, const float *a, int64_t a_step, const float *b, int64_t b_step, int64_t n, double by_a,
+                      double by_b, bool adds);
+    void (*blend_f64)(double *to, int64_t step, const double *a, int64_t a_step, const double *b, int64_t b_step, int64_t n, double by_a,
+                      double by_b, bool adds);
 };
 ISA_DECLARE(struct loss_table, loss_table);
 

@@ -24,6 +24,14 @@
 #define argmax argmax_f32
 #define log_sum log_sum_f32
 #define products products_f32
+#define lanes_total lanes_total_f32
+#define slope slope_f32
+#define slopes_kind slopes_kind_f32
+#define slopes slopes_f32
+#define probabilities probabilities_f32
+#define total total_f32
+#define blend blend_f32
+#define sigmoid_of sigmoid_f32
 #include "loss/loss_tmpl.h"
 #undef REAL
 #undef magnitude_of
@@ -42,6 +50,14 @@
 #undef argmax
 #undef log_sum
 #undef products
+#undef lanes_total
+#undef slope
+#undef slopes_kind
+#undef slopes
+#undef probabilities
+#undef total
+#undef blend
+#undef sigmoid_of
 
 #define REAL double
 #define magnitude_of fabs
@@ -60,6 +76,14 @@
 #define argmax argmax_f64
 #define log_sum log_sum_f64
 #define products products_f64
+#define lanes_total lanes_total_f64
+#define slope slope_f64
+#define slopes_kind slopes_kind_f64
+#define slopes slopes_f64
+#define probabilities probabilities_f64
+#define total total_f64
+#define blend blend_f64
+#define sigmoid_of sigmoid_f64
 #include "loss/loss_tmpl.h"
 #undef REAL
 #undef magnitude_of
@@ -78,6 +102,14 @@
 #undef argmax
 #undef log_sum
 #undef products
+#undef lanes_total
+#undef slope
+#undef slopes_kind
+#undef slopes
+#undef probabilities
+#undef total
+#undef blend
+#undef sigmoid_of
 
 extern const struct loss_table ISA(loss_table);
 const struct loss_table ISA(loss_table) = {
@@ -90,5 +122,13 @@ const struct loss_table ISA(loss_table) = {
     .log_sum_f64 = log_sum_f64,
     .argmax_f64 = argmax_f64,
     .products_f32 = products_f32,
+    .slopes_f32 = slopes_f32,
+    .probabilities_f32 = probabilities_f32,
+    .total_f32 = total_f32,
+    .blend_f32 = blend_f32,
     .products_f64 = products_f64,
+    .slopes_f64 = slopes_f64,
+    .probabilities_f64 = probabilities_f64,
+    .total_f64 = total_f64,
+    .blend_f64 = blend_f64,
 };

@@ -91,3 +91,76 @@ static void products(const REAL *a, int64_t a_step, const REAL *b, int64_t b_ste
     }
     out[0] = ab, out[1] = aa, out[2] = bb;
 }
+
+/* ---- Gradients ---- */
+
+/* Derivative of a term by x or by the target. */
+ALWAYS_INLINE REAL slope(enum loss_kind kind, bool target, REAL x, REAL t, REAL delta) {
+    REAL d = x - t, one = d > 0 ? 1 : d < 0 ? -1 : d; /* 0 at 0 */
+    REAL by_x = kind == LOSS_SQUARED ? 2 * d : kind == LOSS_ABSOLUTE ? one : magnitude_of(d) <= delta ? d : one * delta;
+    if (kind == LOSS_BINARY) return target ? -x : sigmoid_of(x) - t;
+    if (kind == LOSS_KL) return -t;
+    return target ? -by_x : by_x;
+}
+
+ALWAYS_INLINE void slopes_kind(enum loss_kind kind, bool target, REAL *to, const REAL *x, const REAL *t, int64_t n, const REAL *g,
+                               REAL scale, REAL delta, bool adds) {
+    if (g) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            REAL v = scale * g[i] * slope(kind, target, kind == LOSS_KL ? 0 : x[i], t[i], delta);
+            to[i] = adds ? to[i] + v : v;
+        }
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            REAL v = scale * slope(kind, target, kind == LOSS_KL ? 0 : x[i], t[i], delta);
+            to[i] = adds ? to[i] + v : v;
+        }
+    }
+}
+
+static void slopes(enum loss_kind kind, bool target, REAL *to, const REAL *x, const REAL *t, int64_t n, const REAL *g, double scale,
+                   double delta, bool adds) {
+    const REAL s = (REAL)scale, d = (REAL)delta;
+    switch (kind) {
+    case LOSS_BINARY:
+        if (target) slopes_kind(LOSS_BINARY, true, to, x, t, n, g, s, 0, adds);
+        else slopes_kind(LOSS_BINARY, false, to, x, t, n, g, s, 0, adds);
+        break;
+    case LOSS_SQUARED: slopes_kind(LOSS_SQUARED, false, to, x, t, n, g, target ? -s : s, 0, adds); break;
+    case LOSS_ABSOLUTE: slopes_kind(LOSS_ABSOLUTE, false, to, x, t, n, g, target ? -s : s, 0, adds); break;
+    case LOSS_HUBER: slopes_kind(LOSS_HUBER, false, to, x, t, n, g, target ? -s : s, d, adds); break;
+    default: slopes_kind(LOSS_KL, false, to, x, t, n, g, s, 0, adds); break;
+    }
+}
+
+static void probabilities(REAL *dx, const REAL *x, int64_t n, double log_sum_, double scale, double shift, bool adds) {
+    const REAL centre = (REAL)log_sum_, rest = (REAL)((double)centre - log_sum_), s = (REAL)scale, b = (REAL)shift;
+    if (adds) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) dx[i] += s * exp_negative_of((x[i] - centre) + rest) - b;
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) dx[i] = s * exp_negative_of((x[i] - centre) + rest) - b;
+    }
+}
+
+static double total(const REAL *x, int64_t n) { return lanes_total(x, n); }
+
+static void blend(REAL *to, int64_t step, const REAL *a, int64_t a_step, const REAL *b, int64_t b_step, int64_t n, double by_a, double by_b,
+                  bool adds) {
+    const REAL s = (REAL)by_a, r = (REAL)by_b;
+    if (step == 1 && a_step == 1 && b_step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            REAL v = s * a[i] + r * b[i];
+            to[i] = adds ? to[i] + v : v;
+        }
+    } else {
+        for (int64_t i = 0; i < n; ++i) {
+            REAL v = s * a[i * a_step] + r * b[i * b_step];
+            to[i * step] = adds ? to[i * step] + v : v;
+        }
+    }
+}
