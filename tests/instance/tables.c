@@ -57,8 +57,8 @@ static void parse(struct parsed *p, const char *text, bool f64) {
     report_init(&p->report, &memory_default);
     struct document *with = document_read(&p->arena, "w.yaml", text, strlen(text), &p->report);
     cr_assert_not_null(with);
-    struct attributes_options options = {"n", with, symbols, NULL, f64};
-    p->status = attributes_parse(&p->arena, &op, &options, &p->report, &p->a);
+    struct attributes_options options = {"n", "operator", op.name, with, symbols, NULL, f64};
+    p->status = attributes_parse(&p->arena, &op.attrs, &options, &p->report, &p->a);
 }
 
 static void parsed_free(struct parsed *p) {
@@ -106,8 +106,8 @@ Test(attributes, values) {
     cr_expect_eq(p.a.bias_kind, 3);
 
     struct everything again = {0};
-    struct attributes_options options = {"n", NULL, symbols, NULL, true};
-    cr_assert_eq(attributes_again(&p.arena, &op, &options, &p.report, &p.a, &again), 0);
+    struct attributes_options options = {"n", "operator", op.name, NULL, symbols, NULL, true};
+    cr_assert_eq(attributes_again(&p.arena, &op.attrs, &options, &p.report, &p.a, sizeof again, &again), 0);
     cr_expect(again.value.at != p.a.value.at && again.value.at[5] == 6 && again.kernel.at != p.a.kernel.at && again.kernel.at[0] == 3);
     parsed_free(&p);
 }
