@@ -9,6 +9,7 @@ enum {
     WIDE = 2048,    /* so many sums or more are enough to share out; fewer are also cut along what is summed */
     CHUNK = 65536,  /* elements in such a cut */
     LEAST = 64,     /* ... and at least so many of each sum */
+    SHORT = 64,     /* elements of a row that is worth joining with others */
     PIECE = 16384,  /* elements worth a wake-up */
     FLUSH_ROWS = 32 /* rows summed in f32 */
 };
@@ -22,6 +23,7 @@ struct fold {
     const struct flow_tensor *to;
     double *partial; /* [chunks, sums] */
     bool add, wide;  /* wide: f64 */
+    bool adjacent;   /* short rows lie one behind the other in all inputs: several are computed at once */
     int32_t rank, inputs;
     uint32_t kept_axes, summed_axes; /* but for the last axis */
     int64_t bytes[MAP_INPUTS], extent[FLOW_RANK_MAX], to_stride[FLOW_RANK_MAX], stride[MAP_INPUTS][FLOW_RANK_MAX];
@@ -70,6 +72,10 @@ static void join(struct fold *f, const struct flow_tensor *like, const struct fl
     for (int32_t axis = 0; axis < f->rank - 1; axis++)
         if (f->to_stride[axis] != 0) f->kept_axes |= 1u << axis;
         else f->summed_axes |= 1u << axis;
+    int32_t last = f->rank - 1;
+    f->adjacent = last > 0 && f->extent[last] <= SHORT && f->kernel;
+    for (int32_t i = 0; i < f->inputs && f->adjacent; i++)
+        f->adjacent = f->stride[i][last] == 1 && f->stride[i][last - 1] == f->extent[last];
 }
 
 /* ---- Places ------------------------------------------------------------------------------------------------------- */
@@ -134,8 +140,34 @@ static void finish(const struct fold *f, int64_t sum, int64_t chunk, double valu
     else f->table->finish_f32(&value, (float *)f->to->data + sum, 1, f->add);
 }
 
+static double read_one(const struct fold *f, const void *v, int64_t i) {
+    return f->wide ? ((const double *)v)[i] : (double)((const float *)v)[i];
+}
+
+/* Short rows side by side, each one sum; from `sum` on, as many as fit: how many. */
+static int64_t sum_short_rows(const struct fold *f, int64_t sum, int64_t end) {
+    _Alignas(64) double room[FOLD_BLOCK];
+    struct place p = {{0}, {0}};
+    int32_t last = f->rank - 1;
+    place_at(f, &p, f->kept_axes, sum);
+    int64_t width = f->extent[last], rows = FOLD_BLOCK / width, left = f->extent[last - 1] - p.index[last - 1];
+    if (rows > left) rows = left;
+    if (rows > end - sum) rows = end - sum;
+    const void *v = values(f, &p, 0, rows * width, room);
+    for (int64_t r = 0; r < rows; r++) {
+        double value = 0;
+        for (int64_t i = 0; i < width; i++) value += read_one(f, v, r * width + i);
+        finish(f, sum + r, 0, value);
+    }
+    return rows;
+}
+
 static void sum_rows(void *context, int64_t begin, int64_t end) {
     const struct fold *f = context;
+    if (f->adjacent && f->summed_axes == 0 && f->chunks == 1) {
+        for (int64_t sum = begin; sum < end;) sum += sum_short_rows(f, sum, end);
+        return;
+    }
     _Alignas(64) double room[FOLD_BLOCK];
     int64_t width = f->extent[f->rank - 1];
     for (int64_t unit = begin; unit < end; unit++) {
@@ -159,6 +191,22 @@ static void sum_rows(void *context, int64_t begin, int64_t end) {
 
 /* ---- Sums of rows: stretches of `to` side by side -------------------------------------------------------------------- */
 
+/* As many of the short rows [row, stop) as fit, onto `sum`; p moves on behind them: how many. */
+static int64_t sum_short_columns(const struct fold *f, struct place *p, int64_t row, int64_t stop, double *sum) {
+    _Alignas(64) double room[FOLD_BLOCK];
+    int32_t last = f->rank - 1;
+    int64_t width = f->extent[last], rows = FOLD_BLOCK / width, left = f->extent[last - 1] - p->index[last - 1];
+    if (rows > left) rows = left;
+    if (rows > stop - row) rows = stop - row;
+    const void *v = values(f, p, 0, rows * width, room);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++) sum[i] += read_one(f, v, r * width + i);
+    p->index[last - 1] += rows - 1;
+    for (int32_t i = 0; i < f->inputs; i++) p->offset[i] += (rows - 1) * f->stride[i][last - 1];
+    place_next(f, p, f->summed_axes);
+    return rows;
+}
+
 static void sum_columns(void *context, int64_t begin, int64_t end) {
     const struct fold *f = context;
     _Alignas(64) double sum[FOLD_BLOCK], room[4][FOLD_BLOCK];
@@ -172,6 +220,8 @@ static void sum_columns(void *context, int64_t begin, int64_t end) {
         place_at(f, &p, f->kept_axes, outer);
         place_at(f, &p, f->summed_axes, row);
         for (int64_t i = 0; i < n; i++) sum[i] = 0, part[i] = 0;
+        bool together = f->adjacent && f->summed_axes >> (f->rank - 2) & 1u;
+        while (together && row < stop) row += sum_short_columns(f, &p, row, stop, sum);
         for (int64_t waiting = 0; row < stop;) {
             int32_t rows = stop - row < 4 ? (int32_t)(stop - row) : 4;
             const void *v[4] = {NULL};
