@@ -9,7 +9,8 @@ struct fbank_priv {
     struct fbank_sizes sizes;
     const struct fbank_functions *functions;
     int64_t held, origin, after, parts;
-    int64_t scratch; /* bytes a part */
+    int64_t scratch;     /* bytes a part */
+    int64_t back, reach; /* backward: bytes a part; samples from the first frame's start to the last one's end */
 };
 
 static const struct flow_port inputs[] = {
@@ -39,6 +40,9 @@ static const struct flow_attr attrs[] = {
 enum { CHOICE_HANN, CHOICE_HAMMING, CHOICE_RECT, CHOICE_POVEY };
 
 int64_t fbank_scratch(const struct fbank_sizes *sizes) { return sizes->work + 6 * sizes->part; }
+int64_t fbank_back_scratch(const struct fbank_sizes *sizes) {
+    return sizes->work + 7 * sizes->part + speech_align(sizes->mels * shape_type_bytes(sizes->dtype));
+}
 
 /* ---- Filters ---------------------------------------------------------------------------------------------------- */
 
@@ -148,6 +152,9 @@ static int infer(struct flow_infer *ctx) {
     if (!speech_shape(&ctx->out[0], x->dtype, 3, shape)) return speech_too_large(ctx);
     priv->parts = speech_parts(ctx->host, frames, 32), priv->scratch = fbank_scratch(s);
     ctx->workspace = priv->parts * priv->scratch + ctx->packed;
+    ctx->backward_reads_in = 1, ctx->backward_reads_out = 0;
+    priv->back = fbank_back_scratch(s), priv->reach = frames > 0 ? (frames - 1) * s->hop + s->length : 0;
+    ctx->workspace_backward = ctx->packed + priv->parts * priv->back + speech_align(priv->reach * shape_type_bytes(s->dtype));
     double log2 = 0;
     for (int64_t n = s->size; n > 1; n /= 2) log2++;
     ctx->flops = (double)batch * (double)frames * ((double)s->size * (2.5 * log2 + 3) + 5 * (double)s->length + 20 * (double)s->mels);
@@ -236,6 +243,56 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: every frame once more, then the way back; frames are added up, mirrored samples folded back ---- */
+
+struct back {
+    const struct fbank_priv *priv;
+    struct fbank_cut cut; /* of the sequence in hand */
+    int64_t frames;
+};
+
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct fbank_priv *priv = back->priv;
+    struct fbank_cut cut = back->cut;
+    int64_t each = (priv->reach + priv->parts - 1) / priv->parts;
+    for (int64_t part = begin; part < end; part++) {
+        cut.scratch = (char *)back->cut.scratch + part * priv->back;
+        int64_t from = part * each, to = speech_least(from + each, priv->reach);
+        if (from < to)
+            (priv->sizes.dtype == FLOW_F64 ? priv->functions->back_f64 : priv->functions->back_f32)(&cut, back->frames, from, to);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct fbank_priv *priv = call->priv;
+    const struct flow_tensor *dy = &call->grad_out[0], *x = &call->in[0];
+    struct flow_tensor *dx = &call->grad_in[0];
+    if (!shape_exists(dx)) return FLOW_OK;
+    speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (!shape_exists(dy) || shape_count(dy) == 0) return FLOW_OK;
+    int64_t bytes = shape_type_bytes(dx->dtype), samples = dx->shape[1], frames = dy->shape[1];
+    const struct fbank_sizes *s = &priv->sizes;
+    char *packed = call->workspace, *scratch = packed + s->table + s->window + s->filters + s->weights;
+    fill(call->attrs, s, packed);
+    struct back back = {priv,
+                        {.attrs = call->attrs,
+                         .sizes = s,
+                         .packed = packed,
+                         .samples = samples,
+                         .origin = priv->origin,
+                         .scratch = scratch,
+                         .reached = scratch + priv->parts * priv->back},
+                        frames};
+    for (int64_t b = 0; b < dx->shape[0]; b++) {
+        back.cut.x = (const char *)x->data + b * samples * bytes;
+        back.cut.dy = (const char *)dy->data + b * frames * s->mels * bytes;
+        speech_parallel(call, priv->parts, back_run, &back);
+        speech_fold(dx->dtype, (char *)dx->data + b * samples * bytes, samples, back.cut.reached, priv->origin, priv->reach, MIRROR_EDGE);
+    }
+    return FLOW_OK;
+}
+
 static int describe(const struct flow_infer *ctx, char *text, size_t size) {
     const struct fbank_priv *priv = ctx->priv;
     return snprintf(text, size, "frames of %lld every %lld samples, transform of %lld, %lld kB of filters", (long long)priv->sizes.length,
@@ -244,7 +301,7 @@ static int describe(const struct flow_infer *ctx, char *text, size_t size) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator fbank_operator = {
@@ -255,7 +312,8 @@ const struct flow_operator fbank_operator = {
                 "of N >= L samples\n"
                 "y[t, m] = log(max(sum_k p[k] max(0, min((mel(k rate/N) - c_m)/d, (c_{m+2} - mel(k rate/N))/d)), 2^-23)), k < N/2,\n"
                 "mel(v) = 1127 ln(1 + v/700), c_0 .. c_{mels+1} at equal steps d from mel(low) to mel(high)\n"
-                "snip_edges: false: T = floor((S + H/2)/H), frame t starts at t*H + H/2 - L/2, indices mirror as -1-i and 2S-1-i",
+                "snip_edges: false: T = floor((S + H/2)/H), frame t starts at t*H + H/2 - L/2, indices mirror as -1-i and 2S-1-i\n"
+                "gradient: none below the floor of the logarithm, 0 through a root of 0",
     .reference = "Kaldi, feat/feature-fbank.cc and mel-computations.cc; Young et al., The HTK Book, section 5.4",
     .example = "y: {op: fbank, in: x, with: {window: hamming}}",
     .inputs = FLOW_TABLE(inputs),

@@ -29,6 +29,7 @@ struct fbank_sizes {
     int64_t work, part;                      /* bytes of scratch: the transform's, a spectrum's part */
 };
 int64_t fbank_scratch(const struct fbank_sizes *sizes);
+int64_t fbank_back_scratch(const struct fbank_sizes *sizes); /* of backward: a part of energies and one of filters more */
 
 /* One sequence [held + samples]; frame t begins at origin + t*hop; beyond the ends it is mirrored (snip_edges: false). */
 struct fbank_cut {
@@ -39,11 +40,16 @@ struct fbank_cut {
     int64_t held, samples, origin;
     void *y; /* [frames, mels] */
     void *scratch;
+    const void *dy; /* backward: gradient of y */
+    void *reached;  /* of the sequence's samples from `origin` on */
 };
 
 struct fbank_functions {
     void (*frames_f32)(const struct fbank_cut *cut, int64_t begin, int64_t end);
     void (*frames_f64)(const struct fbank_cut *cut, int64_t begin, int64_t end);
+    /* Elements [begin, end) of `reached` from all frames that hold them. */
+    void (*back_f32)(const struct fbank_cut *cut, int64_t frames, int64_t begin, int64_t end);
+    void (*back_f64)(const struct fbank_cut *cut, int64_t frames, int64_t begin, int64_t end);
 };
 ISA_DECLARE(struct fbank_functions, fbank_functions);
 

@@ -84,6 +84,7 @@ static int infer(struct flow_infer *ctx) {
     int64_t shape[FLOW_RANK_MAX] = {x->shape[0], priv->frames, a->size};
     for (int32_t i = 2; i < x->rank; i++) shape[i + 1] = x->shape[i];
     if (!speech_shape(&ctx->out[0], x->dtype, x->rank + 1, shape)) return speech_too_large(ctx);
+    ctx->backward_reads_in = ctx->backward_reads_out = 0;
     ctx->bytes = 2.0 * (double)shape_type_bytes(x->dtype) * (double)shape[0] * (double)shape[1] * (double)shape[2] * (double)priv->inner;
     return FLOW_OK;
 }
@@ -136,8 +137,46 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: segments are added up. Blocks of FRAME_BLOCK steps, each from all segments that hold them, in order ---- */
+
+enum { FRAME_BLOCK = 1 << 14 };
+
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct frame_attrs *a = call->attrs;
+    const struct frame_priv *priv = call->priv;
+    const struct flow_tensor *dy = &call->grad_out[0], *dx = &call->grad_in[0];
+    int64_t steps = dx->shape[1], row = priv->inner * shape_type_bytes(dx->dtype), blocks = (steps + FRAME_BLOCK - 1) / FRAME_BLOCK;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t b = i / blocks, from = i % blocks * FRAME_BLOCK, to = speech_least(from + FRAME_BLOCK, steps);
+        int64_t padded = from + a->before, t = padded < a->size ? 0 : (padded - a->size) / a->hop + 1; /* the first that reaches so far */
+        for (; t < priv->frames && t * a->hop - a->before < to; t++) {
+            int64_t start = t * a->hop - a->before, low = speech_most(start, from), high = speech_least(start + a->size, to);
+            if (low < high)
+                speech_add(dx->dtype, (char *)dx->data + (b * steps + low) * row,
+                           (const char *)dy->data + ((b * priv->frames + t) * a->size + low - start) * row, (high - low) * priv->inner);
+        }
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct frame_attrs *a = call->attrs;
+    const struct frame_priv *priv = call->priv;
+    struct flow_tensor *dx = &call->grad_in[0];
+    if (!shape_exists(dx)) return FLOW_OK;
+    speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (!shape_exists(&call->grad_out[0]) || shape_count(dx) == 0) return FLOW_OK;
+    struct flow_call copy = *call;
+    int64_t blocks = dx->shape[0] * ((dx->shape[1] + FRAME_BLOCK - 1) / FRAME_BLOCK);
+    double each = (double)FRAME_BLOCK * (double)priv->inner * ((double)a->size / (double)a->hop + 1);
+    int64_t grain = (int64_t)(1e5 / each) + 1;
+    if (blocks > grain) call->host->parallel_for(call, blocks, grain, back_run, &copy);
+    else back_run(&copy, 0, blocks);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator frame_operator = {

@@ -60,6 +60,7 @@ static int infer(struct flow_infer *ctx) {
     if (__builtin_mul_overflow(a->count, units, &wide)) return speech_too_large(ctx);
     const int64_t shape[3] = {x->shape[0], priv->steps, wide};
     if (!speech_shape(&ctx->out[0], x->dtype, 3, shape)) return speech_too_large(ctx);
+    ctx->backward_reads_in = ctx->backward_reads_out = 0;
     ctx->bytes = 2.0 * (double)shape_type_bytes(x->dtype) * (double)shape[0] * (double)shape[1] * (double)wide;
     return FLOW_OK;
 }
@@ -98,8 +99,44 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* Backward: a row's gradient is the sum over all its places. Sequences [begin, end). */
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct stack_attrs *a = call->attrs;
+    const struct stack_priv *priv = call->priv;
+    const struct flow_tensor *dx = &call->grad_in[0];
+    int64_t rows = dx->shape[1], units = dx->shape[2], bytes = units * shape_type_bytes(dx->dtype);
+    for (int64_t b = begin; b < end; b++) {
+        char *to = (char *)dx->data + b * rows * bytes;
+        const char *from = (const char *)call->grad_out[0].data + b * priv->steps * a->count * bytes;
+        for (int64_t t = 0; t < priv->steps; t++) {
+            int64_t first = t * a->stride - priv->front;
+            if (first >= 0 && first + a->count <= rows) {
+                speech_add(dx->dtype, to + first * bytes, from + t * a->count * bytes, a->count * units);
+                continue;
+            }
+            for (int64_t i = 0; i < a->count; i++) {
+                int64_t row = speech_least(speech_most(first + i, 0), rows - 1);
+                speech_add(dx->dtype, to + row * bytes, from + (t * a->count + i) * bytes, units);
+            }
+        }
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    struct flow_tensor *dx = &call->grad_in[0];
+    if (!shape_exists(dx)) return FLOW_OK;
+    speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (!shape_exists(&call->grad_out[0]) || shape_count(dx) == 0) return FLOW_OK;
+    struct flow_call copy = *call;
+    int64_t each = shape_count(&call->grad_out[0]) / dx->shape[0], grain = (1 << 17) / speech_most(1, each) + 1;
+    if (dx->shape[0] > grain) call->host->parallel_for(call, dx->shape[0], grain, back_run, &copy);
+    else back_run(&copy, 0, dx->shape[0]);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator frame_stack_operator = {

@@ -3,6 +3,7 @@
 #include "fsmn.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct fsmn_attrs {
     int64_t left, right, dilation;
@@ -16,6 +17,8 @@ struct fsmn_priv {
     int64_t grain;  /* rows a task */
     int64_t tasks;  /* a sequence */
     bool history;
+    int64_t parts, slots;  /* backward: shares of the input's gradient, of the weights' */
+    int64_t sums, scratch; /* bytes of a slot's, of a share's rows */
 };
 
 static const struct flow_port inputs[] = {
@@ -82,6 +85,13 @@ static int infer(struct flow_infer *ctx) {
     priv->grain = (least / tile + 1) * tile;
     priv->tasks = (steps + priv->grain - 1) / priv->grain;
     ctx->flops = work * (double)shape[0] * (double)steps;
+    ctx->backward_reads_in = 1, ctx->backward_reads_out = 0;
+    priv->parts = speech_parts(ctx->host, shape[0] * priv->tasks, 1);
+    double slots = ctx->flops / 4e6, blocks = (double)shape[0] * (double)(steps / FSMN_BLOCK + 1);
+    slots = slots < blocks ? slots : blocks;
+    priv->slots = slots < 2 ? 1 : slots > 8 ? 8 : (int64_t)slots, priv->sums = ctx->packed;
+    priv->scratch = speech_align(speech_least(priv->grain, steps) * units * bytes);
+    ctx->workspace_backward = ctx->packed + priv->slots * priv->sums + priv->parts * priv->scratch;
     ctx->bytes = (double)bytes * (double)units * (2.0 * (double)shape[0] * (double)steps + (double)taps);
     return FLOW_OK;
 }
@@ -91,13 +101,14 @@ static double element(const struct flow_tensor *t, int64_t i) {
     return (double)((const float *)t->data)[i];
 }
 
-static void pack(const struct flow_tensor *weight, const struct fsmn_functions *functions, int32_t dtype, void *packed) {
+/* `turned`: the last tap first. */
+static void pack(const struct flow_tensor *weight, const struct fsmn_functions *functions, int32_t dtype, bool turned, void *packed) {
     int64_t units = weight->shape[0], taps = weight->shape[1], width = dtype == FLOW_F64 ? functions->width_f64 : functions->width_f32;
     for (int64_t g = 0, at = 0; g < fsmn_groups(units, width); g++)
         for (int64_t k = 0; k < taps; k++)
             for (int64_t v = 0; v < width; v++, at++) {
                 int64_t unit = fsmn_unit(g, units, width) + v;
-                double value = unit < units ? element(weight, unit * taps + k) : 0;
+                double value = unit < units ? element(weight, unit * taps + (turned ? taps - 1 - k : k)) : 0;
                 if (dtype == FLOW_F64) ((double *)packed)[at] = value;
                 else ((float *)packed)[at] = (float)value;
             }
@@ -105,7 +116,7 @@ static void pack(const struct flow_tensor *weight, const struct fsmn_functions *
 
 static int prepare(const struct flow_call *call) {
     const struct fsmn_priv *priv = call->priv;
-    pack(&call->param[0], priv->functions, speech_real(call->param[0].dtype), call->packed);
+    pack(&call->param[0], priv->functions, speech_real(call->param[0].dtype), false, call->packed);
     return FLOW_OK;
 }
 
@@ -143,7 +154,7 @@ static int forward(const struct flow_call *call) {
     const struct fsmn_priv *priv = call->priv;
     struct job job = {call, call->packed};
     if (!job.weight) {
-        pack(&call->param[0], priv->functions, call->in[0].dtype, call->workspace);
+        pack(&call->param[0], priv->functions, call->in[0].dtype, false, call->workspace);
         job.weight = call->workspace;
     }
     int64_t count = call->out[0].shape[2] == 0 ? 0 : call->in[0].shape[0] * priv->tasks;
@@ -157,6 +168,102 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: the input's gradient is dy filtered by the taps in reverse; the weights' are products of dy and x ---- */
+
+struct back {
+    const struct flow_call *call;
+    char *weight, *sums, *rows; /* taps in reverse; of slot 0; of part 0 */
+};
+
+static void back_rows(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct flow_call *call = back->call;
+    const struct fsmn_attrs *a = call->attrs;
+    const struct fsmn_priv *priv = call->priv;
+    const struct flow_tensor *dx = &call->grad_in[0];
+    bool wide = dx->dtype == FLOW_F64, add = FLOW_ACCUMULATES(call->accumulate_in, 0);
+    int64_t bytes = shape_type_bytes(dx->dtype), steps = dx->shape[1], units = dx->shape[2], count = dx->shape[0] * priv->tasks;
+    struct fsmn_rows rows = {.weight = back->weight,
+                             .before = a->right * a->dilation,
+                             .rows = steps,
+                             .units = units,
+                             .taps = a->left + a->right + 1,
+                             .left = a->right,
+                             .dilation = a->dilation,
+                             .skip = a->skip};
+    for (int64_t part = begin; part < end; part++) {
+        char *scratch = back->rows + part * priv->scratch;
+        for (int64_t i = count * part / priv->parts; i < count * (part + 1) / priv->parts; i++) {
+            int64_t b = i / priv->tasks, from = i % priv->tasks * priv->grain, to = speech_least(from + priv->grain, steps);
+            char *at = (char *)dx->data + (b * steps + from) * units * bytes;
+            rows.x = (const char *)call->grad_out[0].data + b * steps * units * bytes;
+            rows.y = (char *)((uintptr_t)(add ? scratch : at) - (uintptr_t)(from * units * bytes)); /* of row 0 */
+            (wide ? priv->functions->rows_f64 : priv->functions->rows_f32)(&rows, from, to);
+            if (add && wide) priv->functions->add_f64((double *)(void *)at, (const double *)(const void *)scratch, (to - from) * units);
+            else if (add) priv->functions->add_f32((float *)(void *)at, (const float *)(const void *)scratch, (to - from) * units);
+        }
+    }
+}
+
+static void back_sums(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct flow_call *call = back->call;
+    const struct fsmn_attrs *a = call->attrs;
+    const struct fsmn_priv *priv = call->priv;
+    const struct flow_tensor *dy = &call->grad_out[0];
+    int64_t steps = dy->shape[1], bytes = shape_type_bytes(dy->dtype), blocks = (steps + FSMN_BLOCK - 1) / FSMN_BLOCK;
+    struct fsmn_products products = {
+        .rows = steps, .units = dy->shape[2], .taps = a->left + a->right + 1, .left = a->left, .dilation = a->dilation};
+    for (int64_t slot = begin; slot < end; slot++) {
+        products.sums = back->sums + slot * priv->sums;
+        memset(products.sums, 0, (size_t)priv->sums);
+        int64_t count = dy->shape[0] * blocks;
+        for (int64_t i = count * slot / priv->slots; i < count * (slot + 1) / priv->slots; i++) {
+            int64_t b = i / blocks, from = i % blocks * FSMN_BLOCK, to = speech_least(from + FSMN_BLOCK, steps);
+            products.x = (const char *)call->in[0].data + b * steps * products.units * bytes;
+            products.dy = (const char *)dy->data + b * steps * products.units * bytes;
+            (dy->dtype == FLOW_F64 ? priv->functions->products_f64 : priv->functions->products_f32)(&products, from, to);
+        }
+    }
+}
+
+/* The slots' sums in their order, each unit from the group that begins with it or before. */
+static void back_weights(const struct back *back, struct flow_tensor *dw, bool add) {
+    const struct fsmn_priv *priv = back->call->priv;
+    bool wide = dw->dtype == FLOW_F64;
+    int64_t units = dw->shape[0], taps = dw->shape[1], width = wide ? priv->functions->width_f64 : priv->functions->width_f32;
+    for (int64_t slot = 1; slot < priv->slots; slot++) {
+        char *to = back->sums, *from = back->sums + slot * priv->sums;
+        int64_t count = fsmn_groups(units, width) * taps * width;
+        if (wide) priv->functions->add_f64((double *)(void *)to, (const double *)(const void *)from, count);
+        else priv->functions->add_f32((float *)(void *)to, (const float *)(const void *)from, count);
+    }
+    for (int64_t d = 0; d < units; d++) {
+        int64_t g = d / width, at = g * taps * width + d - fsmn_unit(g, units, width);
+        for (int64_t k = 0; k < taps; k++, at += width)
+            if (wide)
+                ((double *)dw->data)[d * taps + k] = (add ? ((double *)dw->data)[d * taps + k] : 0) + ((double *)(void *)back->sums)[at];
+            else ((float *)dw->data)[d * taps + k] = (add ? ((float *)dw->data)[d * taps + k] : 0) + ((float *)(void *)back->sums)[at];
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct fsmn_priv *priv = call->priv;
+    struct flow_tensor *dx = &call->grad_in[0], *dw = &call->grad_param[0];
+    char *workspace = call->workspace;
+    struct back back = {call, workspace, workspace + priv->sums, workspace + (1 + priv->slots) * priv->sums};
+    bool some = shape_exists(&call->grad_out[0]) && shape_count(&call->grad_out[0]) > 0, add = FLOW_ACCUMULATES(call->accumulate_param, 0);
+    if (shape_exists(dx) && some) {
+        pack(&call->param[0], priv->functions, dx->dtype, true, back.weight);
+        speech_parallel(call, priv->parts, back_rows, &back);
+    } else speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (shape_exists(dw) && some) {
+        speech_parallel(call, priv->slots, back_sums, &back);
+        back_weights(&back, dw, add);
+    } else speech_zero(dw, add);
+    return FLOW_OK;
+}
+
 static int describe(const struct flow_infer *ctx, char *text, size_t size) {
     const struct fsmn_priv *priv = ctx->priv;
     int64_t width = ctx->in[0].dtype == FLOW_F64 ? priv->functions->width_f64 : priv->functions->width_f32;
@@ -165,7 +272,7 @@ static int describe(const struct flow_infer *ctx, char *text, size_t size) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator fsmn_operator = {

@@ -13,11 +13,24 @@ struct fsmn_rows {
     bool skip;
 };
 
+enum { FSMN_BLOCK = 256 }; /* rows whose products are summed before they join the others */
+
+/* Gradient of the weights from rows [begin, end), at most FSMN_BLOCK of one sequence: sums [groups][taps][width] are added to. */
+struct fsmn_products {
+    const void *x, *dy; /* [rows, D] */
+    void *sums;
+    int64_t rows, units, taps, left, dilation;
+};
+
 struct fsmn_functions {
     int64_t width_f32, width_f64; /* elements of a vector */
     int64_t tile;                 /* rows that a tile computes together */
     void (*rows_f32)(const struct fsmn_rows *rows, int64_t begin, int64_t end);
     void (*rows_f64)(const struct fsmn_rows *rows, int64_t begin, int64_t end);
+    void (*products_f32)(const struct fsmn_products *products, int64_t begin, int64_t end);
+    void (*products_f64)(const struct fsmn_products *products, int64_t begin, int64_t end);
+    void (*add_f32)(float *to, const float *from, int64_t count);
+    void (*add_f64)(double *to, const double *from, int64_t count);
 };
 ISA_DECLARE(struct fsmn_functions, fsmn_functions);
 

@@ -23,6 +23,9 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #define FSMN_NARROW narrow_f32
 #define FSMN_TILES tiles_f32
 #define FSMN_ROWS rows_f32
+#define FSMN_TAKE take_f32
+#define FSMN_PRODUCTS products_f32
+#define FSMN_ADD add_f32
 #include "fsmn_tmpl.h"
 #undef REAL
 #undef VEC
@@ -34,6 +37,9 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #undef FSMN_NARROW
 #undef FSMN_TILES
 #undef FSMN_ROWS
+#undef FSMN_TAKE
+#undef FSMN_PRODUCTS
+#undef FSMN_ADD
 
 #define REAL double
 #define VEC vector_f64
@@ -45,6 +51,10 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 #define FSMN_NARROW narrow_f64
 #define FSMN_TILES tiles_f64
 #define FSMN_ROWS rows_f64
+#define FSMN_TAKE take_f64
+#define FSMN_PRODUCTS products_f64
+#define FSMN_ADD add_f64
 #include "fsmn_tmpl.h"
 
-const struct fsmn_functions ISA(fsmn_functions) = {VECTOR_BYTES / 4, VECTOR_BYTES / 8, TILE, rows_f32, rows_f64};
+const struct fsmn_functions ISA(fsmn_functions) = {VECTOR_BYTES / 4, VECTOR_BYTES / 8, TILE,    rows_f32, rows_f64,
+                                                   products_f32,     products_f64,     add_f32, add_f64};

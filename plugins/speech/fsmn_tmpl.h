@@ -119,3 +119,62 @@ static void FSMN_ROWS(const struct fsmn_rows *r, int64_t begin, int64_t end) {
         else FSMN_ROW(r, t++, groups);
     }
 }
+
+/* ---- Gradient of the weights ---- */
+
+/* One vector of units of row i; zeros beyond the ends. */
+static inline __attribute__((always_inline)) VEC FSMN_TAKE(const REAL *x, int64_t i, int64_t rows, int64_t units, int64_t unit) {
+    VEC v = {0};
+    if (i < 0 || i >= rows) return v;
+    if (units >= WIDTH) return *(const VEC *)(x + i * units + unit);
+    for (int64_t d = 0; d < units; d++) v[d] = x[i * units + d];
+    return v;
+}
+
+/* sums[k] += sum_t dy[t] x[t + (k - left)*dilation]. As in a tile of rows, each row of x is loaded once for a chunk of taps and used with
+ * all rows of dy that meet it there. Both are first copied side by side, zeros around them, where they fit. */
+static void FSMN_PRODUCTS(const struct fsmn_products *p, int64_t begin, int64_t end) {
+    VEC dy[STAGE_ROWS], x[STAGE_ROWS];
+    int64_t n = end - begin, span = (p->taps - 1) * p->dilation, step = p->dilation, tile = TILE * step;
+    int64_t first = begin - p->left * step, whole = (n + tile - 1) / tile * tile;
+    bool staged = span <= STAGE_ROWS - whole && tile <= STAGE_ROWS / 2;
+    for (int64_t g = 0; g < fsmn_groups(p->units, WIDTH); g++) {
+        int64_t unit = fsmn_unit(g, p->units, WIDTH), k = 0;
+        REAL *sums = (REAL *)p->sums + g * p->taps * WIDTH;
+        for (int64_t i = 0; staged && i < whole; i++) dy[i] = i < n ? FSMN_TAKE(p->dy, begin + i, p->rows, p->units, unit) : (VEC){0};
+        for (int64_t i = 0; staged && i < whole + span; i++) x[i] = FSMN_TAKE(p->x, first + i, p->rows, p->units, unit);
+        for (; staged && k + CHUNK <= p->taps; k += CHUNK) {
+            VEC sum[CHUNK];
+#pragma GCC unroll 16
+            for (int c = 0; c < CHUNK; c++) sum[c] = (VEC){0};
+            for (int64_t phase = 0; phase < step; phase++)
+                for (int64_t i = phase; i < whole; i += tile) {
+                    VEC of[TILE];
+#pragma GCC unroll 16
+                    for (int j = 0; j < TILE; j++) of[j] = dy[i + j * step];
+#pragma GCC unroll 32
+                    for (int r = 0; r < TILE + CHUNK - 1; r++) {
+                        VEC row = x[i + (k + r) * step];
+#pragma GCC unroll 16
+                        for (int j = 0; j < TILE; j++)
+                            if (r - j >= 0 && r - j < CHUNK) sum[r - j] += of[j] * row;
+                    }
+                }
+#pragma GCC unroll 16
+            for (int c = 0; c < CHUNK; c++) *(VEC *)(sums + (k + c) * WIDTH) += sum[c];
+        }
+        for (; k < p->taps; k++) {
+            VEC sum = {0};
+            for (int64_t i = 0; i < n; i++)
+                sum += staged ? dy[i] * x[i + k * step]
+                              : FSMN_TAKE(p->dy, begin + i, p->rows, p->units, unit) *
+                                    FSMN_TAKE(p->x, first + i + k * step, p->rows, p->units, unit);
+            *(VEC *)(sums + k * WIDTH) += sum;
+        }
+    }
+}
+
+static void FSMN_ADD(REAL *to, const REAL *from, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) to[i] += from[i];
+}

@@ -9,6 +9,7 @@ struct istft_priv {
     const struct stft_functions *functions;
     struct overlap overlap;
     int64_t held, parts, scratch;
+    int64_t line; /* backward: bytes of the sums' gradients, and of the envelope */
     bool streams;
 };
 
@@ -76,6 +77,9 @@ static int infer(struct flow_infer *ctx) {
     if (!speech_shape(&ctx->out[0], re->dtype, 2, shape)) return speech_too_large(ctx);
     priv->parts = speech_parts(ctx->host, frames, 4 * STFT_BLOCK), priv->scratch = istft_scratch(&priv->sizes);
     ctx->workspace = priv->parts * priv->scratch + ctx->packed;
+    ctx->backward_reads_in = ctx->backward_reads_out = 0;
+    priv->line = speech_align(o->total * shape_type_bytes(dtype));
+    ctx->workspace_backward = ctx->packed + 2 * priv->line + priv->parts * stft_scratch(&priv->sizes);
     double log2 = 0;
     for (int64_t n = a->size; n > 1; n /= 2) log2++;
     ctx->flops = (double)batch * (double)frames * (double)a->size * (2.5 * log2 + 4);
@@ -151,8 +155,97 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: y's gradient, divided by the envelope, cut into frames and transformed ---- */
+
+struct back {
+    const struct flow_call *call;
+    struct stft_cut cut; /* of the sequence in hand */
+};
+
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct istft_priv *priv = back->call->priv;
+    struct stft_cut cut = back->cut;
+    int64_t blocks = (cut.frames + STFT_BLOCK - 1) / STFT_BLOCK, each = (blocks + priv->parts - 1) / priv->parts * STFT_BLOCK;
+    for (int64_t part = begin; part < end; part++) {
+        cut.scratch = (char *)back->cut.scratch + part * stft_scratch(&priv->sizes);
+        int64_t from = part * each, to = speech_least(from + each, cut.frames);
+        if (from < to) (priv->sizes.dtype == FLOW_F64 ? priv->functions->spread_f64 : priv->functions->spread_f32)(&cut, from, to);
+    }
+}
+
+/* 1 / (the sum of squared windows + 1e-8) */
+static void envelope_fill(const struct istft_priv *priv, int64_t hop, int64_t frames, const void *window, void *envelope) {
+    int64_t size = priv->sizes.size;
+    memset(envelope, 0, (size_t)priv->line);
+    if (priv->sizes.dtype == FLOW_F64) {
+        const double *w = window;
+        double *to = envelope;
+        for (int64_t t = 0; t < frames; t++)
+            for (int64_t n = 0; n < size; n++) to[t * hop + n] += w[n] * w[n];
+        for (int64_t i = 0; i < priv->overlap.total; i++) to[i] = 1 / (to[i] + 1e-8);
+    } else {
+        const float *w = window;
+        float *to = envelope;
+        for (int64_t t = 0; t < frames; t++)
+            for (int64_t n = 0; n < size; n++) to[t * hop + n] += w[n] * w[n];
+        for (int64_t i = 0; i < priv->overlap.total; i++) to[i] = 1 / (to[i] + 1e-8f);
+    }
+}
+
+/* Gradients of the sums, of which [drop, drop + emitted) went to y. */
+static void sums_fill(const struct istft_priv *priv, int64_t emitted, const void *dy, const void *envelope, void *sums) {
+    memset(sums, 0, (size_t)priv->line);
+    if (priv->sizes.dtype == FLOW_F64) {
+        const double *from = dy, *by = (const double *)envelope + priv->overlap.drop;
+        double *to = (double *)sums + priv->overlap.drop;
+        for (int64_t i = 0; i < emitted; i++) to[i] = from[i] * by[i];
+    } else {
+        const float *from = dy, *by = (const float *)envelope + priv->overlap.drop;
+        float *to = (float *)sums + priv->overlap.drop;
+        for (int64_t i = 0; i < emitted; i++) to[i] = from[i] * by[i];
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct stft_attrs *a = call->attrs;
+    const struct istft_priv *priv = call->priv;
+    const struct overlap *o = &priv->overlap;
+    const struct flow_tensor *dy = &call->grad_out[0];
+    struct flow_tensor *dre = &call->grad_in[0], *dim = &call->grad_in[1], *one = shape_exists(dre) ? dre : dim;
+    bool add_re = FLOW_ACCUMULATES(call->accumulate_in, 0), add_im = FLOW_ACCUMULATES(call->accumulate_in, 1);
+    if (!shape_exists(one)) return FLOW_OK;
+    if (!shape_exists(dy) || shape_count(dy) == 0 || o->total == 0) {
+        speech_zero(dre, add_re), speech_zero(dim, add_im);
+        return FLOW_OK;
+    }
+    int64_t bytes = shape_type_bytes(dy->dtype), frames = one->shape[2], samples = dy->shape[1];
+    int64_t emitted = speech_most(0, speech_least(samples, (a->samples > 0 ? o->total : o->final) - o->drop));
+    char *packed = call->workspace, *envelope = packed + stft_packed_bytes(&priv->sizes), *sums = envelope + priv->line;
+    stft_fill(call, &priv->sizes, packed);
+    envelope_fill(priv, a->hop, frames, packed + priv->sizes.table, envelope);
+    struct back back = {call,
+                        {.sizes = &priv->sizes,
+                         .table = packed,
+                         .window = packed + priv->sizes.table,
+                         .x = sums,
+                         .samples = o->total,
+                         .frames = frames,
+                         .scratch = sums + priv->line,
+                         .add_re = add_re,
+                         .add_im = add_im}};
+    for (int64_t b = 0; b < one->shape[0]; b++) {
+        int64_t row = b * priv->sizes.bins * frames * bytes;
+        sums_fill(priv, emitted, (const char *)dy->data + b * samples * bytes, envelope, sums);
+        back.cut.re = shape_exists(dre) ? (char *)dre->data + row : NULL;
+        back.cut.im = shape_exists(dim) ? (char *)dim->data + row : NULL;
+        speech_parallel(call, priv->parts, back_run, &back);
+    }
+    return FLOW_OK;
+}
+
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator istft_operator = {

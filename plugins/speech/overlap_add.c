@@ -68,6 +68,8 @@ static int infer(struct flow_infer *ctx) {
     tail[1] = a->samples > 0 ? a->samples : o->final;
     if (!speech_shape(&ctx->out[0], x->dtype, x->rank - 1, tail)) return speech_too_large(ctx);
     ctx->workspace = speech_align(size * shape_type_bytes(speech_real(x->dtype)));
+    ctx->backward_reads_in = ctx->backward_reads_out = 0;
+    ctx->workspace_backward = ctx->workspace + (a->normalize ? speech_align(o->total * shape_type_bytes(speech_real(x->dtype))) : 0);
     double each = (double)size / (double)a->hop * (double)(priv->inner > 0 ? priv->inner : 1);
     priv->grain = (int64_t)(2e5 / (each + 1)) + 1024;
     ctx->flops = 2.0 * (double)x->shape[0] * (double)frames * (double)size * (double)priv->inner;
@@ -132,8 +134,70 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: each segment takes its share of the steps it reaches ---- */
+
+struct back {
+    const struct flow_call *call;
+    const void *window, *divisor;
+    int64_t emitted; /* steps of the result that are sums */
+};
+
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct flow_call *call = back->call;
+    const struct overlap_attrs *a = call->attrs;
+    const struct overlap_priv *priv = call->priv;
+    const struct flow_tensor *dy = &call->grad_out[0], *dx = &call->grad_in[0];
+    int64_t frames = dx->shape[1], size = dx->shape[2], bytes = shape_type_bytes(dx->dtype), row = priv->inner * bytes;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t b = i / frames, start = i % frames * a->hop, count = speech_most(0, speech_least(size, back->emitted - start));
+        struct overlap_segment segment = {.dy = (const char *)dy->data + (b * dy->shape[1] + start) * row,
+                                          .window = back->window,
+                                          .divisor = back->divisor ? (const char *)back->divisor + start * bytes : NULL,
+                                          .dx = (char *)dx->data + i * size * row,
+                                          .count = count,
+                                          .inner = priv->inner,
+                                          .add = FLOW_ACCUMULATES(call->accumulate_in, 0)};
+        if (count > 0) (dx->dtype == FLOW_F64 ? priv->functions->segment_f64 : priv->functions->segment_f32)(&segment);
+        if (!segment.add && count < size) memset((char *)segment.dx + count * row, 0, (size_t)((size - count) * row));
+    }
+}
+
+/* 1 / max(summed windows, 1e-8) of every step. */
+static void divisor_fill(int32_t dtype, int64_t hop, int64_t frames, int64_t size, int64_t total, const void *window, void *divisor) {
+    memset(divisor, 0, (size_t)(total * shape_type_bytes(dtype)));
+    for (int64_t t = 0; t < frames; t++) speech_add(dtype, (char *)divisor + t * hop * shape_type_bytes(dtype), window, size);
+    for (int64_t i = 0; i < total; i++)
+        if (dtype == FLOW_F64) ((double *)divisor)[i] = 1 / (((double *)divisor)[i] > 1e-8 ? ((double *)divisor)[i] : 1e-8);
+        else ((float *)divisor)[i] = 1 / (((float *)divisor)[i] > 1e-8f ? ((float *)divisor)[i] : 1e-8f);
+}
+
+static int backward(const struct flow_call *call) {
+    const struct overlap_attrs *a = call->attrs;
+    const struct overlap_priv *priv = call->priv;
+    const struct flow_tensor *dy = &call->grad_out[0];
+    struct flow_tensor *dx = &call->grad_in[0];
+    if (!shape_exists(dx) || shape_count(dx) == 0) return FLOW_OK;
+    if (!shape_exists(dy) || shape_count(dy) == 0) {
+        speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+        return FLOW_OK;
+    }
+    int64_t size = dx->shape[2], frames = dx->shape[1], bytes = shape_type_bytes(dx->dtype);
+    struct back back = {.call = call, .window = call->workspace, .emitted = speech_least(dy->shape[1], priv->overlap.final)};
+    fill_window(a, dx->dtype, size, call->workspace);
+    if (a->normalize) {
+        char *divisor = (char *)call->workspace + speech_align(size * bytes);
+        divisor_fill(dx->dtype, a->hop, frames, size, priv->overlap.total, call->workspace, divisor);
+        back.divisor = divisor;
+    }
+    int64_t count = dx->shape[0] * frames, grain = (1 << 16) / speech_most(1, size * priv->inner) + 1;
+    if (count > grain) call->host->parallel_for(call, count, grain, back_run, &back);
+    else back_run(&back, 0, count);
+    return FLOW_OK;
+}
+
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator overlap_add_operator = {

@@ -14,9 +14,19 @@ struct overlap_sum {
     void *y, *tail_out, *weights_out;
 };
 
+/* Backward, one segment: dx[i] (+)= share[i] dy[i], steps of `inner` elements. */
+struct overlap_segment {
+    const void *dy, *window, *divisor; /* divisor: one over the summed windows, of the segment's steps; NULL: 1 */
+    void *dx;
+    int64_t count, inner;
+    bool add;
+};
+
 struct overlap_functions {
     void (*sum_f32)(const struct overlap_sum *sum, int64_t begin, int64_t end); /* sums [begin, end) */
     void (*sum_f64)(const struct overlap_sum *sum, int64_t begin, int64_t end);
+    void (*segment_f32)(const struct overlap_segment *segment);
+    void (*segment_f64)(const struct overlap_segment *segment);
 };
 ISA_DECLARE(struct overlap_functions, overlap_functions);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Template: segments added up in REAL. The including file names REAL, OVERLAP_RUN and OVERLAP_SUM. */
+/* Template: segments added up in REAL. The including file names REAL, OVERLAP_RUN, OVERLAP_SUM, OVERLAP_SEGMENT. */
 
 /* Sums [at, at + count) of one stretch, count*inner at most OVERLAP_STRETCH elements (or one sum): what is held first, then the segments in
  * order; the result goes to y or to the state. */
@@ -49,5 +49,24 @@ static void OVERLAP_SUM(const struct overlap_sum *s, int64_t begin, int64_t end)
     for (int64_t column = 0; column < s->inner; column += columns) {
         int64_t some = s->inner - column < columns ? s->inner - column : columns, rows = OVERLAP_STRETCH / some;
         for (int64_t at = begin; at < end; at += rows) OVERLAP_RUN(s, at, end - at < rows ? end - at : rows, column, some);
+    }
+}
+
+static void OVERLAP_SEGMENT(const struct overlap_segment *s) {
+    const REAL *dy = s->dy, *w = s->window, *divisor = s->divisor;
+    REAL *dx = s->dx;
+    if (s->inner == 1 && divisor && !s->add) {
+#pragma omp simd
+        for (int64_t i = 0; i < s->count; i++) dx[i] = w[i] * divisor[i] * dy[i];
+        return;
+    }
+    for (int64_t i = 0; i < s->count; i++, dx += s->inner, dy += s->inner) {
+        REAL share = divisor ? w[i] * divisor[i] : w[i];
+        if (s->add)
+#pragma omp simd
+            for (int64_t d = 0; d < s->inner; d++) dx[d] += share * dy[d];
+        else
+#pragma omp simd
+            for (int64_t d = 0; d < s->inner; d++) dx[d] = share * dy[d];
     }
 }

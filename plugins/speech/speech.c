@@ -38,6 +38,39 @@ void speech_parallel(const struct flow_call *call, int64_t parts, void (*body)(v
     else body(context, 0, 1);
 }
 
+void speech_zero(struct flow_tensor *grad, bool add) {
+    int64_t count = shape_exists(grad) && !add ? shape_count(grad) : 0;
+    if (count > 0) memset(grad->data, 0, (size_t)(count * shape_type_bytes(grad->dtype)));
+}
+
+void speech_add(int32_t dtype, void *to, const void *from, int64_t count) {
+    if (dtype == FLOW_F64) {
+        double *restrict a = to;
+        const double *restrict b = from;
+        for (int64_t i = 0; i < count; i++) a[i] += b[i];
+    } else {
+        float *restrict a = to;
+        const float *restrict b = from;
+        for (int64_t i = 0; i < count; i++) a[i] += b[i];
+    }
+}
+
+void speech_fold(int32_t dtype, void *to, int64_t samples, const void *from, int64_t first, int64_t count, int32_t mirror) {
+    int64_t begin = speech_least(speech_most(-first, 0), count), end = speech_most(begin, speech_least(count, samples - first));
+    int64_t bytes = shape_type_bytes(dtype);
+    if (end > begin) speech_add(dtype, (char *)to + (first + begin) * bytes, (const char *)from + begin * bytes, end - begin);
+    int64_t off = mirror == MIRROR_EDGE ? 1 : 0, period = 2 * samples - 2 + 2 * off;
+    for (int64_t i = 0; i < count; i++) {
+        if (i == begin) i = end;
+        if (i >= count) break;
+        int64_t at = period > 0 ? (first + i) % period : 0;
+        if (at < 0) at += period;
+        if (at >= samples) at = period - off - at;
+        if (dtype == FLOW_F64) ((double *)to)[at] += ((const double *)from)[i];
+        else ((float *)to)[at] += ((const float *)from)[i];
+    }
+}
+
 void speech_keep(const void *state, int64_t held, const void *given, int64_t count, int64_t step, void *to, int64_t after) {
     int64_t new = speech_least(after, count), old = after - new;
     if (old > 0) memcpy(to, (const char *)state + (held - old) * step, (size_t)(old * step));

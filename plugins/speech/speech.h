@@ -36,6 +36,17 @@ static inline int64_t speech_parts(const struct flow_host *host, int64_t units, 
 }
 void speech_parallel(const struct flow_call *call, int64_t parts, void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
+/* Backward: zeros where nothing arrives, unless it is added to; rank -1: nothing. [run] */
+void speech_zero(struct flow_tensor *grad, bool add);
+
+/* to[i] += from[i], f32 or f64. [run] */
+void speech_add(int32_t dtype, void *to, const void *from, int64_t count);
+
+/* Backward of what was cut from a sequence of `samples` and its mirror images: from[i] is added to the sample that stood at first + i.
+ * Mirrored about the last sample (-1 is 1), or beyond it (-1 is 0), as often as it takes. [run] */
+enum { MIRROR_SAMPLE, MIRROR_EDGE };
+void speech_fold(int32_t dtype, void *to, int64_t samples, const void *from, int64_t first, int64_t count, int32_t mirror);
+
 /* The last `after` of [held | given] steps of `step` bytes each. [run] */
 void speech_keep(const void *state, int64_t held, const void *given, int64_t count, int64_t step, void *to, int64_t after);
 

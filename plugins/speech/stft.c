@@ -9,6 +9,7 @@ struct stft_priv {
     struct stft_sizes sizes;
     const struct stft_functions *functions;
     int64_t held, lead, after, parts, scratch;
+    int64_t back, reach; /* backward: scratch of a part; samples that frames reach, those before the first included */
     bool tail;
 };
 
@@ -83,6 +84,9 @@ static int infer(struct flow_infer *ctx) {
     if (!speech_shape(&ctx->out[0], x->dtype, 3, shape) || !speech_shape(&ctx->out[1], x->dtype, 3, shape)) return speech_too_large(ctx);
     priv->parts = speech_parts(ctx->host, frames, 4 * STFT_BLOCK), priv->scratch = stft_scratch(&priv->sizes);
     ctx->workspace = priv->parts * priv->scratch + ctx->packed;
+    priv->back = istft_scratch(&priv->sizes), priv->reach = frames > 0 ? (frames - 1) * a->hop + a->size : 0;
+    ctx->backward_reads_in = ctx->backward_reads_out = 0;
+    ctx->workspace_backward = ctx->packed + priv->parts * priv->back + speech_align(priv->reach * shape_type_bytes(dtype));
     double log2 = 0;
     for (int64_t n = a->size; n > 1; n /= 2) log2++;
     ctx->flops = (double)batch * (double)frames * (double)a->size * (2.5 * log2 + 1);
@@ -146,13 +150,64 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+/* ---- Backward: the transposed transform of each frame, times the window, added up; what was mirrored is folded back ---- */
+
+struct back {
+    const struct flow_call *call;
+    struct stft_sum sum; /* of the sequence in hand */
+};
+
+static void back_run(void *context, int64_t begin, int64_t end) {
+    const struct back *back = context;
+    const struct stft_priv *priv = back->call->priv;
+    struct stft_sum sum = back->sum;
+    int64_t each = (sum.total + priv->parts - 1) / priv->parts;
+    for (int64_t part = begin; part < end; part++) {
+        sum.scratch = (char *)back->sum.scratch + part * priv->back;
+        int64_t from = part * each, to = speech_least(from + each, sum.total);
+        if (from < to) (priv->sizes.dtype == FLOW_F64 ? priv->functions->sum_f64 : priv->functions->sum_f32)(&sum, from, to);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct stft_attrs *a = call->attrs;
+    const struct stft_priv *priv = call->priv;
+    const struct flow_tensor *re = &call->grad_out[0], *im = &call->grad_out[1];
+    struct flow_tensor *dx = &call->grad_in[0];
+    if (!shape_exists(dx)) return FLOW_OK;
+    speech_zero(dx, FLOW_ACCUMULATES(call->accumulate_in, 0));
+    if (priv->reach == 0 || (!shape_exists(re) && !shape_exists(im))) return FLOW_OK;
+    int64_t bytes = shape_type_bytes(dx->dtype), samples = dx->shape[1], bins = priv->sizes.bins, pad = a->center ? a->size / 2 : 0;
+    int64_t frames = (priv->reach - a->size) / a->hop + 1;
+    char *packed = call->workspace, *scratch = packed + stft_packed_bytes(&priv->sizes), *reached = scratch + priv->parts * priv->back;
+    stft_fill(call, &priv->sizes, packed);
+    struct back back = {call,
+                        {.sizes = &priv->sizes,
+                         .table = packed,
+                         .window = packed + priv->sizes.table,
+                         .frames = frames,
+                         .total = priv->reach,
+                         .final = priv->reach,
+                         .emitted = priv->reach,
+                         .y = reached,
+                         .scratch = scratch,
+                         .gradient = true}};
+    for (int64_t b = 0; b < dx->shape[0]; b++) {
+        back.sum.re = shape_exists(re) ? (const char *)re->data + b * bins * frames * bytes : NULL;
+        back.sum.im = shape_exists(im) ? (const char *)im->data + b * bins * frames * bytes : NULL;
+        speech_parallel(call, priv->parts, back_run, &back);
+        speech_fold(dx->dtype, (char *)dx->data + b * samples * bytes, samples, reached, -pad, priv->reach, MIRROR_SAMPLE);
+    }
+    return FLOW_OK;
+}
+
 static int describe(const struct flow_infer *ctx, char *text, size_t size) {
     const struct stft_priv *priv = ctx->priv;
     return snprintf(text, size, "%lld bins, %lld parts", (long long)priv->sizes.bins, (long long)priv->parts);
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
 };
 
 const struct flow_operator stft_operator = {

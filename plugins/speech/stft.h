@@ -30,8 +30,9 @@ struct stft_cut {
     const void *table, *window;
     const void *tail, *x;
     int64_t held, samples, origin, frames;
-    void *re, *im; /* [bins, frames] */
-    void *scratch; /* stft_scratch bytes */
+    void *re, *im;       /* [bins, frames] */
+    void *scratch;       /* stft_scratch bytes */
+    bool add_re, add_im; /* spread: to what is there; re, im NULL: not wanted */
 };
 
 /* One sequence that frames are added up to. Sums 0 .. held come from the stream's state. Sums [drop, final) are divided by the envelope and
@@ -45,6 +46,7 @@ struct stft_sum {
     void *tail_out, *envelope_out;
     void *y;
     void *scratch; /* istft_scratch bytes */
+    bool gradient; /* re, im are gradients of spectra (NULL: 0), y that of the windowed frames' sum, not divided */
 };
 
 struct stft_functions {
@@ -52,6 +54,8 @@ struct stft_functions {
     void (*cut_f64)(const struct stft_cut *cut, int64_t begin, int64_t end);
     void (*sum_f32)(const struct stft_sum *sum, int64_t begin, int64_t end); /* sums */
     void (*sum_f64)(const struct stft_sum *sum, int64_t begin, int64_t end);
+    void (*spread_f32)(const struct stft_cut *cut, int64_t begin, int64_t end); /* frames: the inverse's gradient */
+    void (*spread_f64)(const struct stft_cut *cut, int64_t begin, int64_t end);
 };
 ISA_DECLARE(struct stft_functions, stft_functions);
 

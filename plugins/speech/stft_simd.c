@@ -9,6 +9,8 @@
 #define STFT_LOAD load_f32
 #define STFT_SUM sum_f32
 #define STFT_WRITE write_f32
+#define STFT_LOAD_GRADIENT load_gradient_f32
+#define STFT_SPREAD spread_f32
 #include "stft_tmpl.h"
 #undef REAL
 #undef FFT_FORWARD
@@ -18,6 +20,8 @@
 #undef STFT_LOAD
 #undef STFT_SUM
 #undef STFT_WRITE
+#undef STFT_LOAD_GRADIENT
+#undef STFT_SPREAD
 
 #define REAL double
 #define FFT_FORWARD forward_f64
@@ -27,6 +31,8 @@
 #define STFT_LOAD load_f64
 #define STFT_SUM sum_f64
 #define STFT_WRITE write_f64
+#define STFT_LOAD_GRADIENT load_gradient_f64
+#define STFT_SPREAD spread_f64
 #include "stft_tmpl.h"
 
-const struct stft_functions ISA(stft_functions) = {cut_f32, cut_f64, sum_f32, sum_f64};
+const struct stft_functions ISA(stft_functions) = {cut_f32, cut_f64, sum_f32, sum_f64, spread_f32, spread_f64};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Template: frames to spectra and back in REAL. The including file names REAL, STFT_FRAME, STFT_CUT, STFT_LOAD, STFT_SUM, STFT_WRITE and
- * the transforms FFT_FORWARD, FFT_INVERSE of struct fft_functions. */
+/* Template: frames to spectra and back in REAL. The including file names REAL, STFT_FRAME, STFT_CUT, STFT_LOAD, STFT_SUM, STFT_WRITE,
+ * STFT_LOAD_GRADIENT, STFT_SPREAD and the transforms FFT_FORWARD, FFT_INVERSE of struct fft_functions. */
 
 /* Frame t times the window. */
 static void STFT_FRAME(const struct stft_cut *c, int64_t t, REAL *frame) {
@@ -53,10 +53,28 @@ static void STFT_LOAD(const struct stft_sum *s, int64_t t, int64_t count, REAL *
     }
 }
 
+/* The same where they are gradients of a transform: the inverse counts the bins between the ends twice. A part that does not exist is 0. */
+static void STFT_LOAD_GRADIENT(const struct stft_sum *s, int64_t t, int64_t count, REAL *block_re, REAL *block_im) {
+    int64_t bins = s->sizes->bins, size = s->sizes->size;
+    for (int part = 0; part < 2; part++) {
+        const REAL *from = part ? s->im : s->re;
+        REAL *to = part ? block_im : block_re;
+        for (int64_t f = 0; f < bins; f++) {
+            REAL share = f == 0 || 2 * f == size ? (REAL)1 : (REAL)0.5;
+            for (int64_t j = 0; j < count; j++) to[j * bins + f] = from ? share * from[f * s->frames + t + j] : 0;
+        }
+    }
+}
+
 /* Sums [at, at + count) go where they belong. */
 static void STFT_WRITE(const struct stft_sum *s, int64_t at, int64_t count, const REAL *sum, const REAL *envelope) {
     REAL *y = s->y;
     int64_t from = s->drop > at ? s->drop : at, to = s->drop + s->emitted < at + count ? s->drop + s->emitted : at + count;
+    if (s->gradient) {
+        REAL scale = (REAL)s->sizes->size; /* the inverse divides by it */
+        for (int64_t i = from; i < to; i++) y[i - s->drop] = scale * sum[i - at];
+        return;
+    }
 #pragma omp simd
     for (int64_t i = from; i < to; i++) y[i - s->drop] = sum[i - at] / (envelope[i - at] + (REAL)1e-8);
     if (!s->tail_out) return;
@@ -81,7 +99,8 @@ static void STFT_SUM(const struct stft_sum *s, int64_t begin, int64_t end) {
         for (; t < s->frames && s->offset + t * hop < at + count; t++) {
             if (t >= ready) {
                 int64_t more = s->frames - t < STFT_BLOCK ? s->frames - t : STFT_BLOCK;
-                STFT_LOAD(s, t, more, block_re, block_im);
+                if (s->gradient) STFT_LOAD_GRADIENT(s, t, more, block_re, block_im);
+                else STFT_LOAD(s, t, more, block_re, block_im);
                 loaded = t, ready = t + more;
             }
             z->fft->FFT_INVERSE(s->table, block_re + (t - loaded) * z->bins, block_im + (t - loaded) * z->bins, frame, s->scratch);
@@ -92,5 +111,34 @@ static void STFT_SUM(const struct stft_sum *s, int64_t begin, int64_t end) {
         STFT_WRITE(s, at, count, sum, envelope);
         filled = length - round;
         for (int64_t i = 0; i < filled; i++) sum[i] = sum[i + round], envelope[i] = envelope[i + round];
+    }
+}
+
+/* ---- The inverse's gradient ---- */
+
+/* Spectra of windowed frames of x: gradients of what the inverse read, set or added. It counts the bins between the ends twice, and reads
+ * no imaginary part of the ends. */
+static void STFT_SPREAD(const struct stft_cut *c, int64_t begin, int64_t end) {
+    const struct stft_sizes *s = c->sizes;
+    int64_t bins = s->bins, frames = c->frames;
+    REAL *frame = (REAL *)((char *)c->scratch + s->work);
+    REAL *block_re = (REAL *)((char *)frame + s->frame), *block_im = (REAL *)((char *)block_re + s->spectra);
+    for (int64_t t = begin; t < end; t += STFT_BLOCK) {
+        int64_t count = end - t < STFT_BLOCK ? end - t : STFT_BLOCK;
+        for (int64_t j = 0; j < count; j++) {
+            STFT_FRAME(c, t + j, frame);
+            s->fft->FFT_FORWARD(c->table, frame, block_re + j * bins, block_im + j * bins, c->scratch);
+        }
+        for (int part = 0; part < 2; part++) {
+            REAL *out = part ? c->im : c->re;
+            const REAL *block = part ? block_im : block_re;
+            bool add = part ? c->add_im : c->add_re;
+            for (int64_t f = 0; out && f < bins; f++) {
+                bool edge = f == 0 || 2 * f == s->size;
+                REAL scale = edge ? (part ? 0 : (REAL)1) : (REAL)2, *to = out + f * frames + t;
+                scale /= (REAL)s->size;
+                for (int64_t j = 0; j < count; j++) to[j] = (add ? to[j] : 0) + scale * block[j * bins + f];
+            }
+        }
     }
 }
