@@ -12,28 +12,51 @@ struct softsign_attrs {
     double scale;
 };
 
+/* f16 and bf16 arrive as f32. A plugin in a hurry writes a loop for each type. */
+static double get(const struct flow_tensor *t, int64_t i) {
+    return t->dtype == FLOW_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+static void put(struct flow_tensor *t, int64_t i, double value) {
+    if (t->dtype == FLOW_F64) ((double *)t->data)[i] = value;
+    else ((float *)t->data)[i] = (float)value;
+}
 /* The port is not FLOW_STRIDED, so the elements lie in a row. */
+static int64_t count(const struct flow_tensor *t) {
+    int64_t n = 1;
+    for (int32_t i = 0; i < t->rank; i++) n *= t->shape[i];
+    return n;
+}
+
 static int softsign_forward(const struct flow_call *call) {
     const struct softsign_attrs *a = call->attrs;
     const struct flow_tensor *x = &call->in[0];
-    int64_t count = 1;
-    for (int32_t i = 0; i < x->rank; i++) count *= x->shape[i];
-    if (x->dtype == FLOW_F64) {
-        const double *from = x->data;
-        double *to = call->out[0].data;
-        for (int64_t i = 0; i < count; i++) to[i] = a->scale * from[i] / (1 + fabs(from[i]));
-    } else {
-        const float *from = x->data;
-        float *to = call->out[0].data;
-        for (int64_t i = 0; i < count; i++) to[i] = (float)a->scale * from[i] / (1 + fabsf(from[i]));
+    for (int64_t i = 0, n = count(x); i < n; i++) put(&call->out[0], i, a->scale * get(x, i) / (1 + fabs(get(x, i))));
+    return FLOW_OK;
+}
+
+/* dx = dy * scale / (1 + abs(x))^2. Gradients lie in a row, too; rank -1: dx is not wanted, or dy is zero. dx may lie where dy lies. */
+static int softsign_backward(const struct flow_call *call) {
+    const struct softsign_attrs *a = call->attrs;
+    const struct flow_tensor *x = &call->in[0], *dy = &call->grad_out[0];
+    struct flow_tensor *dx = &call->grad_in[0];
+    for (int64_t i = 0, n = dx->rank < 0 ? 0 : count(dx); i < n; i++) {
+        double slope = 1 + fabs(get(x, i)), gradient = dy->rank < 0 ? 0 : get(dy, i) * a->scale / (slope * slope);
+        put(dx, i, FLOW_ACCUMULATES(call->accumulate_in, 0) ? get(dx, i) + gradient : gradient);
     }
+    return FLOW_OK;
+}
+
+/* The patterns say all about shapes. Of backward: it reads x, not y, which then need not be kept. */
+static int softsign_infer(struct flow_infer *infer) {
+    infer->backward_reads_in = 1, infer->backward_reads_out = 0;
     return FLOW_OK;
 }
 
 static const struct flow_port inputs[] = {{"x", "any shape", "...", FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port outputs[] = {{"y", "as x", "...", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_attr attrs[] = {FLOW_ATTR_PLAIN(struct softsign_attrs, scale, "largest absolute value", "1")};
-static const struct flow_kernel kernels[] = {{NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, softsign_forward, NULL}};
+static const struct flow_kernel kernels[] = {
+    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, softsign_forward, softsign_backward}};
 
 static const struct flow_operator softsign = {
     .size = sizeof softsign,
@@ -48,6 +71,7 @@ static const struct flow_operator softsign = {
     .attrs = FLOW_TABLE(attrs),
     .kernels = FLOW_TABLE(kernels),
     .attrs_size = sizeof(struct softsign_attrs),
+    .infer = softsign_infer,
 };
 
 static const struct flow_operator *const operators[] = {&softsign};
