@@ -17,6 +17,9 @@ enum { AHEAD_DEFAULT = 4, AHEAD_MOST = 1024, WORKERS_DEFAULT = 2, WORKERS_MOST =
 /* How long a worker keeps its thread, in seconds: other files are read on the same threads. */
 static const double slice = 0.005;
 
+/* How long a caller looks whether its batch has come before it sleeps, in seconds: about what sleeping and waking cost. */
+static const double look = 30e-6;
+
 /* ---- On the workers -------------------------------------------------------------------------------------------- */
 
 /* The key of an epoch, one for each purpose. */
@@ -108,7 +111,7 @@ static void fill_slots(struct io_work *work) {
         pthread_mutex_lock(&batches->lock);
         slot->state = SLOT_READY;
         if (slot->call.code < 0) batches->failed = true;
-        pthread_cond_broadcast(&batches->changed);
+        if (batches->waiting && slot->number == batches->take_next) pthread_cond_broadcast(&batches->changed);
         pthread_mutex_unlock(&batches->lock);
         if (batches_now() > until) break;
     }
@@ -398,17 +401,27 @@ static bool waits_for(const struct batches *batches, const struct slot *slot) {
     return !atomic_load(&batches->cancelled) && !batches->ended;
 }
 
+/* Under the lock, which is let go of meanwhile. */
+static void wait_for(struct batches *batches, struct slot *slot) {
+    const double start = batches_now();
+    if (atomic_load(&slot->state) == SLOT_FILLING) {
+        pthread_mutex_unlock(&batches->lock);
+        while (atomic_load(&slot->state) == SLOT_FILLING && batches_now() - start < look) {}
+        pthread_mutex_lock(&batches->lock);
+    }
+    batches->waiting = true;
+    while (waits_for(batches, slot)) pthread_cond_wait(&batches->changed, &batches->lock);
+    batches->waiting = false;
+    batches->waited += batches_now() - start;
+}
+
 int batches_next(struct batches *batches, struct report *report, const struct flow_tensor **tensors, int64_t *number) {
     int status = FLOW_OK;
     *tensors = NULL, *number = 0;
     pthread_mutex_lock(&batches->lock);
     let_go(batches);
-    const struct slot *slot = &batches->slots[batches->take_next % batches->slot_count];
-    if (waits_for(batches, slot)) {
-        const double start = batches_now();
-        while (waits_for(batches, slot)) pthread_cond_wait(&batches->changed, &batches->lock);
-        batches->waited += batches_now() - start;
-    }
+    struct slot *slot = &batches->slots[batches->take_next % batches->slot_count];
+    if (waits_for(batches, slot)) wait_for(batches, slot);
     if (atomic_load(&batches->cancelled) || slot->state != SLOT_READY)
         status =
             report_add(report, FLOW_ERROR_CANCELLED, batches->options.at, "source '%s': reading was ended", batches->options.source->name);

@@ -38,8 +38,8 @@ struct source_call {
 enum slot_state { SLOT_FREE, SLOT_FILLING, SLOT_READY };
 
 struct slot {
-    enum slot_state state;
-    int64_t number; /* of its batch */
+    atomic_int state; /* enum slot_state; changed under the lock */
+    int64_t number;   /* of its batch */
     struct source_call call;
     struct flow_tensor *tensors;
     int64_t *rows;
@@ -77,6 +77,7 @@ struct batches {
     int64_t fill_next, take_next; /* numbers */
     bool holding;                 /* the caller has batch take_next - 1 */
     bool failed, ended;           /* a batch could not be read; the loop is gone */
+    bool waiting;                 /* the caller, for batch take_next */
     bool opened;
     atomic_bool cancelled, closing;
     double waited;
