@@ -35,6 +35,10 @@ struct flow_graph {
     int32_t precision;
     bool seeded;
     uint64_t seed;
+    const char *path, *text; /* how it was read (text NULL: from the file): a trainer reads it again for each stage */
+    size_t text_length;
+    const char **set;
+    size_t set_count;
 };
 
 /* A message list under way: functions report into it and end with errors_end, which hands it to the caller. */

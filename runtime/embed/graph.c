@@ -86,7 +86,7 @@ static int graph_build(flow_graph *graph, const char *path, const char *text, si
     flow_runtime *runtime = graph->runtime;
     int rc = registry_beside(runtime->registry, path);
     if (rc < 0) return report_memory(report);
-    struct network_options network = {options->set, options->set_count};
+    struct network_options network = {.set = options->set, .set_count = options->set_count};
     rc = network_read(&runtime->from, runtime->registry, path, text, length, &network, report, &graph->network);
     if (!graph->network) return rc < 0 ? rc : report_memory(report);
     int64_t threads = 0;
@@ -108,6 +108,18 @@ static int graph_build(flow_graph *graph, const char *path, const char *text, si
     return graph_weights(graph, options->weights, report);
 }
 
+/* What a trainer needs to read the file again. In the network's arena. */
+static int keep_reading(flow_graph *graph, const char *path, const char *text, size_t length, const struct flow_graph_options *options) {
+    struct arena *arena = &graph->network->arena;
+    graph->path = arena_text(arena, path);
+    if (text) graph->text = arena_text_n(arena, text, length), graph->text_length = length;
+    graph->set = arena_array(arena, options->set_count + 1, sizeof *graph->set);
+    if (!graph->path || (text && !graph->text) || !graph->set) return FLOW_ERROR_MEMORY;
+    for (; graph->set_count < options->set_count; graph->set_count++)
+        if (!(graph->set[graph->set_count] = arena_text(arena, options->set[graph->set_count]))) return FLOW_ERROR_MEMORY;
+    return 0;
+}
+
 int flow_graph_parse(flow_runtime *runtime, const char *path, const char *text, size_t length, const struct flow_graph_options *options,
                      flow_errors **errors, flow_graph **out) {
     struct flow_graph_options given = {.size = sizeof given};
@@ -119,6 +131,7 @@ int flow_graph_parse(flow_runtime *runtime, const char *path, const char *text, 
     if (!graph) return errors_end(&report, errors, report_memory(&report));
     graph->runtime = runtime;
     int rc = graph_build(graph, path, text, length, &given, &report);
+    if (rc == 0 && graph->network->training && keep_reading(graph, path, text, length, &given) < 0) rc = report_memory(&report);
     if (rc < 0) flow_graph_free(graph);
     else *out = graph;
     return errors_end(&report, errors, rc);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the trainer share. */
+#ifndef FLOW_TRAIN_STAGE_H
+#define FLOW_TRAIN_STAGE_H
+
+#include "io/batches.h"
+#include "io/behind.h"
+#include "train/group.h"
+#include "train/program.h"
+#include "train/trainer.h"
+
+#include <stdatomic.h>
+
+/* A stage that will be run: where it stands in `stages:` and with which variables. */
+struct leaf {
+    size_t *path, depth;
+    struct training_var *vars;
+    size_t var_count;
+    const char *label; /* "[task=2]"; "" */
+};
+
+/* Where a network's inputs come from. */
+struct feeding {
+    const struct allocator *from;
+    const struct network *network;
+    const struct training_data *data; /* NULL: none */
+    struct batches *batches;          /* NULL: a graph, or none */
+    struct generator *generator;      /* `source: graph`; NULL */
+    struct flow_tensor *inputs;       /* by network input */
+    int32_t *output;                  /* by network input: of the source; -1 */
+    int32_t step_input, progress_input;
+    int64_t step_value; /* what they point at */
+    float progress_value;
+    double progress_wide; /* where the graph computes in f64 */
+    void **converted;     /* by network input: of another type than the source gives; NULL */
+    int64_t *converted_bytes;
+    int32_t precision;
+    int64_t number; /* of the batch in hand, over all epochs */
+    int64_t rows;
+};
+
+/* One entry of `validate:` with its own variables. */
+struct validation {
+    struct validation *next;
+    struct network *network; /* owned; NULL: the stage's */
+    const struct training_validate *about;
+    const char *name;
+    struct program *program;
+    struct feeding feeding;
+    struct network_ref *refs;
+    bool opened;
+};
+
+/* Numbers of one validation, in order of its metrics. */
+struct metrics {
+    struct arena arena;
+    struct trainer_metric *at;
+    size_t count;
+};
+
+struct stage {
+    struct trainer *trainer;
+    struct network *network;
+    const struct training *training;
+    const struct leaf *leaf;
+    const char *name;
+    struct arena arena;
+    struct network_ref *refs;
+    size_t ref_count;
+    struct program_pass *passes;
+    size_t pass_count;
+    size_t *pass_of, *ref_of; /* by update */
+    double *losses;           /* by pass, of this step */
+    struct program *program;
+    struct groups *groups;
+    struct feeding feeding;
+    struct validation *validations;
+    int64_t step, steps;
+    double began, spent; /* seconds; spent before it was resumed */
+    double best;         /* of early stopping; NaN: none yet */
+    int64_t bad;         /* validations since */
+    bool stopped;
+    struct flow_tensor *kept; /* best parameters, by param of the instance; rank -1 */
+};
+
+struct fixed {
+    struct fixed *next;
+    const char *name;
+    struct flow_tensor value;
+    int64_t bytes;
+};
+
+/* What is written behind: a copy of everything, and the texts. */
+struct snapshot {
+    struct arena arena;
+    void *memory;
+    int64_t bytes, room;
+    struct tensor_write *tensors;
+    struct flow_tensor *types;
+    size_t count, capacity;
+    char path[4096], remove[4096];
+    const char **metadata;
+};
+
+enum trainer_state { AT_NEXT_STAGE, AT_START, AT_STEP, AT_VALIDATE, AT_CHECKPOINT, AT_END_VALIDATE, AT_END_STAGE, AT_END };
+
+struct trainer {
+    struct trainer_options options;
+    const struct allocator *from;
+    struct arena arena;
+    struct leaf *leaves;
+    size_t leaf_count, leaf_capacity;
+    size_t at; /* leaf in hand */
+    struct stage *now, *before;
+    struct fixed *fixed;
+    enum trainer_state state;
+    struct validation *validating; /* next one to look at */
+    bool due;                      /* a checkpoint, after the validations of this step */
+    struct metrics metrics;
+    char name[4096];
+    struct behind *behind;
+    struct snapshot snapshots[2];
+    int snapshot;
+    char **written; /* paths of checkpoints, oldest first */
+    size_t written_count;
+    int64_t total;
+    uint64_t runs;
+    double began, waited, paused;
+    atomic_int cancelled;
+    struct tensor_file *resumed; /* while the stage it belongs to begins */
+};
+
+/* stages.c */
+int must_use stages_list(struct trainer *trainer, struct report *report);
+int must_use stages_read(struct trainer *trainer, const struct leaf *leaf, const struct training_var *more, size_t more_count,
+                         struct report *report, struct network **out);
+
+/* feeding.c */
+int must_use feeding_open(struct feeding *feeding, struct trainer *trainer, const struct network *network, const struct training_data *data,
+                          int32_t step_input, int32_t progress_input, bool validation, int64_t first, uint64_t seed, struct report *report);
+void feeding_close(struct feeding *feeding, struct trainer *trainer);
+/* Types of all inputs, before the first batch. */
+int must_use feeding_types(struct feeding *feeding, struct report *report);
+/* The next batch into `inputs`. */
+int must_use feeding_next(struct feeding *feeding, struct trainer *trainer, int64_t step, double progress, struct report *report);
+double feeding_waited(const struct feeding *feeding);
+int64_t feeding_in_epoch(const struct feeding *feeding); /* batches; INT64_MAX */
+
+/* generator.c: `source: graph` */
+int must_use generator_new(struct trainer *trainer, const struct training_data *data, int64_t first, uint64_t seed, struct report *report,
+                           struct generator **out);
+void generator_free(struct generator *generator);
+int must_use generator_next(struct generator *generator, struct report *report);
+size_t generator_outputs(const struct generator *generator);
+const char *generator_name(const struct generator *generator, size_t output);
+const struct flow_tensor *generator_tensor(const struct generator *generator, size_t output);
+int64_t generator_number(const struct generator *generator);
+struct context *generator_context(const struct generator *generator);
+
+/* stage.c */
+int must_use stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report *report, struct stage **out);
+void stage_free(struct stage *stage);
+bool stage_over(const struct stage *stage);
+double stage_progress(const struct stage *stage);
+int must_use stage_step(struct stage *stage, struct trainer_event *event, struct report *report);
+int must_use stage_keep_best(struct stage *stage, struct report *report);
+void stage_restore_best(struct stage *stage);
+
+/* validate.c */
+int must_use validations_open(struct stage *stage, struct report *report);
+void validations_close(struct stage *stage);
+int must_use validation_run(struct stage *stage, struct validation *validation, struct metrics *metrics, struct report *report);
+
+/* checkpoint.c */
+int must_use checkpoint_write(struct trainer *trainer, struct report *report);
+/* Opens the newest whole one; *found false: there is none. */
+int must_use checkpoint_open(struct trainer *trainer, bool *found, struct report *report);
+int must_use checkpoint_restore(struct trainer *trainer, struct stage *stage, struct report *report);
+const char *checkpoint_dir(const struct trainer *trainer, const struct training *training);
+int64_t checkpoint_number(const struct tensor_file *file, const char *key, int64_t otherwise);
+
+double trainer_clock(void);
+
+#endif
