@@ -20,7 +20,11 @@ static int64_t block_count(int64_t rows, int64_t width) {
     return (rows + block - 1) / block;
 }
 
-int64_t columns_workspace(int64_t rows, int64_t width) { return block_count(rows, width) * width * (int64_t)sizeof(double); }
+int64_t columns_workspace(int64_t rows, int64_t width) {
+    int64_t bytes;
+    if (__builtin_mul_overflow(block_count(rows, width) * (int64_t)sizeof(double), width, &bytes)) return INT64_MAX;
+    return bytes;
+}
 
 static void body(void *context, int64_t begin, int64_t end) {
     const struct columns_work *work = context;

@@ -13,7 +13,7 @@ struct columns_table {
 };
 ISA_DECLARE(struct columns_table, columns_table);
 
-/* Bytes of workspace; rows and width as small as the matrix's element count allows. */
+/* Bytes of workspace; INT64_MAX: too many. */
 int64_t columns_workspace(int64_t rows, int64_t width);
 /* y[j] = sum of column j, or is added to; dtype f32 or f64, of x and y both. No rows: 0. */
 void columns_sum(const struct flow_call *call, int32_t dtype, void *y, const void *x, int64_t rows, int64_t stride, int64_t width,

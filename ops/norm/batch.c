@@ -2,6 +2,7 @@
 /* batch_norm: statistics of a channel over all samples and places; in training those of the batch, else those that training kept. */
 #include "norm/norm.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 #include <math.h>
 
@@ -33,6 +34,13 @@ static const struct flow_attr attributes[] = {
     FLOW_ATTR_PLAIN(struct batch_attrs, affine, "with weight and bias", "true"),
 };
 
+/* Of backward: numbers of a channel (see back_set), and what its sums are first taken over: blocks of samples where a channel has one
+ * place, else the places of one sample. */
+enum { BACK_NUMBERS = 5 };
+static int64_t plan_units(const struct batch_plan *plan) {
+    return plan->places == 1 ? (plan->samples + NORM_BLOCK - 1) / NORM_BLOCK : plan->samples * plan->channels;
+}
+
 static int declare(struct flow_infer *infer, const char *name, const char *init, uint32_t flags, uint32_t *index) {
     return infer->host->param(infer, name, infer->in[0].dtype, 1, &infer->in[0].shape[1], init, flags, index);
 }
@@ -57,6 +65,15 @@ static int infer(struct flow_infer *infer) {
     if (__builtin_mul_overflow(plan->channels, 3 * (int64_t)sizeof(double), &infer->workspace))
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
     if ((status = extent_output(infer, 0, x->dtype, x->rank, x->shape)) < 0) return status;
+    if (infer->differentiated) {
+        int64_t units = plan_units(plan), each = 2 * (plan->places == 1 ? plan->channels : 1);
+        infer->backward_reads_out = 0;
+        if (infer->phase == FLOW_PHASE_TRAINING) infer->saved = 2 * plan->channels * (int64_t)sizeof(double);
+        if (__builtin_mul_overflow(units, each, &infer->workspace_backward) ||
+            __builtin_add_overflow(infer->workspace_backward, BACK_NUMBERS * plan->channels, &infer->workspace_backward) ||
+            __builtin_mul_overflow(infer->workspace_backward, (int64_t)sizeof(double), &infer->workspace_backward))
+            return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
+    }
     infer->flops = 2.0 * (double)shape_count(x);
     infer->bytes = 2.0 * (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
     if (!infer->streaming || infer->in_axis[0] < 0) return FLOW_OK;
@@ -122,13 +139,16 @@ static void channels_set(struct batch_work *work) {
     if (batch) call->host->parallel_for(call, plan->channels, extent_grain((int64_t)n, 1 << 16), moments_body, work);
     for (int64_t c = 0; c < plan->channels; ++c) {
         double var = batch ? work->scale[c] / n : value(running_var, c);
-        if (batch) {
+        if (batch && !call->again) {
             blend(running_mean, c, attrs->momentum, work->mean[c]);
             blend(running_var, c, attrs->momentum, work->scale[c] / (n > 1 ? n - 1 : 1));
-        } else {
-            work->mean[c] = value(running_mean, c);
         }
+        if (!batch) work->mean[c] = value(running_mean, c);
         work->scale[c] = 1 / sqrt(var + attrs->eps);
+        if (batch && call->saved) {
+            ((double *)call->saved)[c] = work->mean[c];
+            ((double *)call->saved)[plan->channels + c] = work->scale[c];
+        }
         work->shift[c] = 0;
         if (attrs->affine) {
             work->scale[c] *= value(&call->param[plan->weight], c);
@@ -167,7 +187,123 @@ static int forward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+/* ---- Gradients ----
+ * With xh = (x - mean) scale and sums over a channel's N elements, S = sum dy, A = sum dy xh: db = S, dw = A, and in training
+ * dx = w scale (dy - S / N - xh A / N), else, where mean and scale are constants, dx = w scale dy. */
+
+struct batch_back {
+    const struct flow_call *call;
+    const struct batch_plan *plan;
+    const struct norm_back_table *table;
+    double *sums;                                /* [units, 2, channels or 1] */
+    double *mean, *scale, *by_dy, *by_x, *shift; /* [channels] */
+};
+
+static void sums_body(void *context, int64_t begin, int64_t end) {
+    const struct batch_back *back = context;
+    const struct batch_plan *plan = back->plan;
+    bool wide = back->call->in[0].dtype == FLOW_F64;
+    const float *x = back->call->in[0].data, *dy = back->call->grad_out[0].data;
+    const double *x64 = back->call->in[0].data, *dy64 = back->call->grad_out[0].data;
+    int64_t channels = plan->channels;
+    for (int64_t unit = begin; unit < end; ++unit) {
+        if (plan->places > 1) {
+            int64_t at = unit * plan->places, c = unit % channels;
+            if (wide)
+                back->table->channel_sums_f64(dy64 + at, x64 + at, plan->places, back->mean[c], back->scale[c], back->sums + 2 * unit);
+            else back->table->channel_sums_f32(dy + at, x + at, plan->places, back->mean[c], back->scale[c], back->sums + 2 * unit);
+            continue;
+        }
+        int64_t row = unit * NORM_BLOCK, rows = plan->samples - row < NORM_BLOCK ? plan->samples - row : NORM_BLOCK;
+        double *sum = back->sums + unit * 2 * channels, *along = sum + channels;
+        for (int64_t c = 0; c < channels; c += NORM_TILE) {
+            int64_t width = channels - c < NORM_TILE ? channels - c : NORM_TILE, at = row * channels + c;
+            if (wide)
+                back->table->channel_columns_f64(dy64 + at, x64 + at, rows, channels, width, back->mean + c, back->scale + c, sum + c,
+                                                 along + c);
+            else
+                back->table->channel_columns_f32(dy + at, x + at, rows, channels, width, back->mean + c, back->scale + c, sum + c,
+                                                 along + c);
+        }
+    }
+}
+
+/* Writes the parameters' gradients and the numbers of every channel. */
+static void back_set(struct batch_back *back) {
+    const struct flow_call *call = back->call;
+    const struct batch_attrs *attrs = call->attrs;
+    const struct batch_plan *plan = back->plan;
+    bool training = call->phase == FLOW_PHASE_TRAINING;
+    double n = (double)plan->samples * (double)plan->places;
+    int64_t units = plan->places == 1 ? plan_units(plan) : plan->samples, step = 2 * plan->channels;
+    for (int64_t c = 0; c < plan->channels; ++c) {
+        double sum = 0, along = 0;
+        for (int64_t u = 0; u < units; ++u) {
+            const double *of = back->sums + u * step + (plan->places == 1 ? c : 2 * c);
+            sum += of[0], along += of[plan->places == 1 ? plan->channels : 1];
+        }
+        back->by_dy[c] = back->scale[c];
+        if (attrs->affine) {
+            const struct flow_tensor *dw = &call->grad_param[plan->weight], *db = &call->grad_param[plan->bias];
+            if (shape_exists(dw)) gradient_put(dw, c, along, gradient_adds_param(call, plan->weight));
+            if (shape_exists(db)) gradient_put(db, c, sum, gradient_adds_param(call, plan->bias));
+            back->by_dy[c] *= value(&call->param[plan->weight], c);
+        }
+        back->by_x[c] = training ? -back->by_dy[c] * back->scale[c] * along / n : 0;
+        back->shift[c] = training ? -back->by_dy[c] * sum / n : 0;
+    }
+}
+
+/* Units as those of affine_body. */
+static void slope_body(void *context, int64_t begin, int64_t end) {
+    const struct batch_back *back = context;
+    const struct batch_plan *plan = back->plan;
+    bool wide = back->call->in[0].dtype == FLOW_F64, each = plan->places == 1, adds = gradient_adds_in(back->call, 0);
+    const float *x = back->call->in[0].data, *dy = back->call->grad_out[0].data;
+    const double *x64 = back->call->in[0].data, *dy64 = back->call->grad_out[0].data;
+    float *dx = back->call->grad_in[0].data;
+    double *dx64 = back->call->grad_in[0].data;
+    const double *mean = back->mean, *by_dy = back->by_dy, *by_x = back->by_x, *shift = back->shift;
+    for (int64_t unit = begin; unit < end; ++unit) {
+        int64_t n = each ? plan->channels : plan->places, at = unit * n, c = unit % plan->channels;
+        if (each && wide) back->table->channel_slope_each_f64(dx64 + at, dy64 + at, x64 + at, n, mean, by_dy, by_x, shift, adds);
+        else if (each) back->table->channel_slope_each_f32(dx + at, dy + at, x + at, n, mean, by_dy, by_x, shift, adds);
+        else if (wide) back->table->channel_slope_f64(dx64 + at, dy64 + at, x64 + at, n, mean[c], by_dy[c], by_x[c], shift[c], adds);
+        else back->table->channel_slope_f32(dx + at, dy + at, x + at, n, mean[c], by_dy[c], by_x[c], shift[c], adds);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct batch_attrs *attrs = call->attrs;
+    const struct batch_plan *plan = call->priv;
+    if (!shape_exists(&call->grad_out[0]) || shape_count(&call->grad_out[0]) == 0) return gradient_none(call);
+    int64_t channels = plan->channels, units = plan_units(plan), each = plan->places == 1 ? channels : plan->places;
+    double *numbers = call->workspace;
+    struct batch_back back = {.call = call,
+                              .plan = plan,
+                              .table = ISA_PICK(norm_back_table, call->host->isa),
+                              .mean = numbers,
+                              .scale = numbers + channels,
+                              .by_dy = numbers + 2 * channels,
+                              .by_x = numbers + 3 * channels,
+                              .shift = numbers + 4 * channels,
+                              .sums = numbers + BACK_NUMBERS * channels};
+    for (int64_t c = 0; c < channels; ++c) {
+        bool batch = call->phase == FLOW_PHASE_TRAINING;
+        const double *saved = call->saved;
+        back.mean[c] = batch ? saved[c] : value(&call->param[plan->running_mean], c);
+        back.scale[c] = batch ? saved[channels + c] : 1 / sqrt(value(&call->param[plan->running_var], c) + attrs->eps);
+    }
+    call->host->parallel_for(call, units, extent_grain(plan->places == 1 ? NORM_BLOCK * channels : plan->places, 1 << 16), sums_body,
+                             &back);
+    back_set(&back);
+    if (shape_exists(&call->grad_in[0]))
+        call->host->parallel_for(call, plan->places == 1 ? plan->samples : units, extent_grain(each, 1 << 16), slope_body, &back);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward}};
 
 extern const struct flow_operator norm_batch;
 const struct flow_operator norm_batch = {

@@ -2,6 +2,7 @@
 /* group_norm, instance_norm: statistics over some channels and all places. */
 #include "norm/norm.h"
 #include "common/extent.h"
+#include "common/gradient.h"
 
 #include <math.h>
 
@@ -21,6 +22,11 @@ enum { GROUP_PIECE = 1 << 15 };
 
 struct group_moments {
     double mean, squares;
+};
+
+/* Of backward, over a channel of one sample: of dy, and of dy times the normalised x. */
+struct group_sums {
+    double dy, along;
 };
 
 static const struct flow_port inputs[] = {{"x", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, 0}};
@@ -54,6 +60,13 @@ static int infer_groups(struct flow_infer *infer, int64_t groups) {
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
     int status = extent_output(infer, 0, x->dtype, x->rank, x->shape);
     if (status < 0) return status;
+    if (infer->differentiated) {
+        infer->backward_reads_out = 0;
+        infer->saved = plan->sets * (int64_t)sizeof(struct group_moments);
+        if (__builtin_mul_overflow(plan->sets * plan->channels + plan->sets, (int64_t)sizeof(struct group_sums),
+                                   &infer->workspace_backward))
+            return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
+    }
     infer->flops = 7.0 * (double)shape_count(x);
     infer->bytes = 3.0 * (double)shape_type_bytes(x->dtype) * (double)shape_count(x);
     if (attrs->affine) {
@@ -149,11 +162,102 @@ static int forward(const struct flow_call *call) {
     call->host->parallel_for(call, plan->sets * plan->pieces, extent_grain(row < GROUP_PIECE ? row : GROUP_PIECE, 1 << 16), moments_body,
                              &copy);
     moments_join(plan, call->workspace);
+    for (int64_t set = 0; call->saved && set < plan->sets; ++set)
+        ((struct group_moments *)call->saved)[set] = ((const struct group_moments *)call->workspace)[set * plan->pieces];
     call->host->parallel_for(call, plan->sets * plan->channels, extent_grain(plan->places, 1 << 16), affine_body, &copy);
     return FLOW_OK;
 }
 
-static const struct flow_kernel kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward}};
+/* ---- Gradients ----
+ * With xh = (x - mean) scale, sums over a channel of one sample s = sum dy, a = sum dy xh, over a group of N elements S = sum w s and
+ * A = sum w a: db = sum s and dw = sum a over the samples, dx = scale (w dy - S / N - xh A / N). */
+
+static double scale_of(const struct flow_call *call, int64_t set) {
+    const struct group_attrs *attrs = call->attrs;
+    const struct group_plan *plan = call->priv;
+    return 1 /
+           sqrt(((const struct group_moments *)call->saved)[set].squares / ((double)plan->channels * (double)plan->places) + attrs->eps);
+}
+
+/* Units: channels of all samples. */
+static void sums_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct group_plan *plan = call->priv;
+    const struct norm_back_table *table = ISA_PICK(norm_back_table, call->host->isa);
+    struct group_sums *sums = call->workspace;
+    for (int64_t unit = begin; unit < end; ++unit) {
+        int64_t set = unit / plan->channels, at = unit * plan->places;
+        double mean = ((const struct group_moments *)call->saved)[set].mean, scale = scale_of(call, set), both[2];
+        if (call->in[0].dtype == FLOW_F64)
+            table->channel_sums_f64((const double *)call->grad_out[0].data + at, (const double *)call->in[0].data + at, plan->places, mean,
+                                    scale, both);
+        else
+            table->channel_sums_f32((const float *)call->grad_out[0].data + at, (const float *)call->in[0].data + at, plan->places, mean,
+                                    scale, both);
+        sums[unit] = (struct group_sums){both[0], both[1]};
+    }
+}
+
+/* Writes the parameters' gradients; the weighted sums of every set stand behind those of the channels. */
+static void sums_join(const struct flow_call *call) {
+    const struct group_attrs *attrs = call->attrs;
+    const struct group_plan *plan = call->priv;
+    const struct group_sums *sums = call->workspace;
+    struct group_sums *of = (struct group_sums *)call->workspace + plan->sets * plan->channels;
+    int64_t channels = plan->groups * plan->channels, samples = plan->groups > 0 ? plan->sets / plan->groups : 0;
+    for (int64_t set = 0; set < plan->sets; ++set) {
+        of[set] = (struct group_sums){0, 0};
+        for (int64_t i = 0; i < plan->channels; ++i) {
+            int64_t unit = set * plan->channels + i;
+            double w = attrs->affine ? gradient_value(&call->param[plan->weight], unit % channels) : 1;
+            of[set].dy += w * sums[unit].dy, of[set].along += w * sums[unit].along;
+        }
+    }
+    for (int64_t c = 0; attrs->affine && c < channels; ++c) {
+        double dw = 0, db = 0;
+        for (int64_t b = 0; b < samples; ++b) dw += sums[b * channels + c].along, db += sums[b * channels + c].dy;
+        if (shape_exists(&call->grad_param[plan->weight]))
+            gradient_put(&call->grad_param[plan->weight], c, dw, gradient_adds_param(call, plan->weight));
+        if (shape_exists(&call->grad_param[plan->bias]))
+            gradient_put(&call->grad_param[plan->bias], c, db, gradient_adds_param(call, plan->bias));
+    }
+}
+
+static void slope_body(void *context, int64_t begin, int64_t end) {
+    const struct flow_call *call = context;
+    const struct group_attrs *attrs = call->attrs;
+    const struct group_plan *plan = call->priv;
+    const struct norm_back_table *table = ISA_PICK(norm_back_table, call->host->isa);
+    const struct group_sums *of = (const struct group_sums *)call->workspace + plan->sets * plan->channels;
+    double n = (double)plan->channels * (double)plan->places;
+    bool adds = gradient_adds_in(call, 0);
+    for (int64_t unit = begin; unit < end; ++unit) {
+        int64_t set = unit / plan->channels, at = unit * plan->places;
+        double mean = ((const struct group_moments *)call->saved)[set].mean, scale = scale_of(call, set);
+        double w = attrs->affine ? gradient_value(&call->param[plan->weight], unit % (plan->groups * plan->channels)) : 1;
+        double by_x = -scale * scale * of[set].along / n, shift = -scale * of[set].dy / n;
+        if (call->in[0].dtype == FLOW_F64)
+            table->channel_slope_f64((double *)call->grad_in[0].data + at, (const double *)call->grad_out[0].data + at,
+                                     (const double *)call->in[0].data + at, plan->places, mean, w * scale, by_x, shift, adds);
+        else
+            table->channel_slope_f32((float *)call->grad_in[0].data + at, (const float *)call->grad_out[0].data + at,
+                                     (const float *)call->in[0].data + at, plan->places, mean, w * scale, by_x, shift, adds);
+    }
+}
+
+static int backward(const struct flow_call *call) {
+    const struct group_plan *plan = call->priv;
+    struct flow_call copy = *call;
+    if (!shape_exists(&call->grad_out[0]) || shape_count(&call->grad_out[0]) == 0) return gradient_none(call);
+    int64_t units = plan->sets * plan->channels, grain = extent_grain(plan->places, 1 << 16);
+    call->host->parallel_for(call, units, grain, sums_body, &copy);
+    sums_join(call);
+    if (shape_exists(&call->grad_in[0])) call->host->parallel_for(call, units, grain, slope_body, &copy);
+    return FLOW_OK;
+}
+
+static const struct flow_kernel kernels[] = {
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward}};
 
 extern const struct flow_operator norm_group, norm_instance;
 const struct flow_operator norm_group = {

@@ -28,11 +28,12 @@ static void affine_each(REAL *y, const REAL *x, int64_t n, const double *mean, c
     for (int64_t i = 0; i < n; ++i) y[i] = (REAL)(((double)x[i] - mean[i]) * scale[i] + shift[i]);
 }
 
-static void layer(REAL *y, const REAL *x, int64_t rows, int64_t n, double eps, const REAL *weight, const REAL *bias) {
+static void layer(REAL *y, const REAL *x, int64_t rows, int64_t n, double eps, const REAL *weight, const REAL *bias, REAL *saved) {
     for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
         double mean, squares;
         moments(x, n, &mean, &squares);
         double scale = 1 / sqrt(squares / (double)n + eps);
+        if (saved) saved[2 * r] = (REAL)mean, saved[2 * r + 1] = (REAL)scale;
         if (!weight) {
             affine(y, x, n, mean, scale, 0);
             continue;
@@ -43,15 +44,20 @@ static void layer(REAL *y, const REAL *x, int64_t rows, int64_t n, double eps, c
     }
 }
 
-static double scale_of(double squares, int64_t n, double eps, enum norm_kind kind) {
+/* bounded: by eps. */
+static double scale_of(double squares, int64_t n, double eps, enum norm_kind kind, bool *bounded) {
+    *bounded = false;
     if (kind == NORM_RMS) return 1 / sqrt(squares / (double)n + eps);
     double norm = sqrt(kind == NORM_SCALE ? squares / (double)n : squares);
-    return 1 / (norm > eps || norm != norm ? norm : eps);
+    *bounded = !(norm > eps || norm != norm);
+    return 1 / (*bounded ? eps : norm);
 }
 
-static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, double eps, const REAL *weight, enum norm_kind kind) {
+static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, double eps, const REAL *weight, enum norm_kind kind, REAL *saved) {
     for (int64_t r = 0; r < count; ++r, x += n, y += n) {
-        REAL s = (REAL)scale_of(squares_of(x, n, 0), n, eps, kind);
+        bool bounded;
+        REAL s = (REAL)scale_of(squares_of(x, n, 0), n, eps, kind, &bounded);
+        if (saved) saved[r] = bounded ? -s : s;
         if (kind == NORM_RMS && weight) {
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) y[i] = x[i] * s * weight[i];
@@ -63,7 +69,7 @@ static void rows(REAL *y, const REAL *x, int64_t count, int64_t n, double eps, c
     }
 }
 
-static void columns(REAL *y, const REAL *x, int64_t n, int64_t inner, int64_t width, double eps) {
+static void columns(REAL *y, const REAL *x, int64_t n, int64_t inner, int64_t width, double eps, REAL *saved) {
     double squares[NORM_TILE];
     REAL scale[NORM_TILE];
     for (int64_t j = 0; j < width; ++j) squares[j] = 0;
@@ -72,7 +78,11 @@ static void columns(REAL *y, const REAL *x, int64_t n, int64_t inner, int64_t wi
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) squares[j] += (double)at[j] * (double)at[j];
     }
-    for (int64_t j = 0; j < width; ++j) scale[j] = (REAL)scale_of(squares[j], n, eps, NORM_L2);
+    for (int64_t j = 0; j < width; ++j) {
+        bool bounded;
+        scale[j] = (REAL)scale_of(squares[j], n, eps, NORM_L2, &bounded);
+        if (saved) saved[j] = bounded ? -scale[j] : scale[j];
+    }
     for (int64_t i = 0; i < n; ++i) {
         const REAL *at = x + i * inner;
         REAL *to = y + i * inner;

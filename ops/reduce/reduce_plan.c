@@ -80,7 +80,7 @@ int reduce_infer(struct flow_infer *infer, enum reduce_op op) {
         bool sums = op == REDUCE_SUM || op == REDUCE_MEAN, alone = op == REDUCE_PRODUCT || op == REDUCE_VAR;
         infer->backward_reads_in = !sums;
         infer->backward_reads_out = !sums && !alone;
-        if (op == REDUCE_VAR) infer->workspace_backward = shape_count(&infer->out[0]) * (int64_t)sizeof(double);
+        if (op == REDUCE_VAR) infer->workspace_backward = shape_count(&infer->out[0]) * shape_type_bytes(extent_wide(x->dtype));
     }
     infer->flops = (double)shape_count(x);
     infer->bytes = (double)shape_type_bytes(x->dtype) * ((double)shape_count(x) + (double)shape_count(&infer->out[0]));
