@@ -102,6 +102,11 @@ const struct flow_tensor *context_feed(const struct context *context, size_t ind
     return &context->feeds[index].type;
 }
 
+const char *context_feed_name(const struct context *context, size_t index) {
+    const struct instance_value *value = feed_value(context, index);
+    return value ? value->name : NULL;
+}
+
 int context_set_feed(struct context *context, size_t index, const struct flow_tensor *value) {
     struct exec_feed *feed = &context->feeds[index];
     int64_t bytes, room;

@@ -46,6 +46,7 @@ void context_epoch(struct context *context);
  */
 size_t context_feeds(const struct context *context);
 const struct flow_tensor *context_feed(const struct context *context, size_t index, const char **name);
+const char *context_feed_name(const struct context *context, size_t index); /* also of one that is not kept yet; NULL */
 int must_use context_set_feed(struct context *context, size_t index, const struct flow_tensor *value);
 /* Runs once more, looking at what each node computes: reports the first whose result is not finite. 0 where all are. */
 int must_use context_trace(struct context *context, const struct flow_tensor *inputs, struct report *report);
