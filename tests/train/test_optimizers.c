@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The optimisers against their equations, written down again in f64: several steps, every instruction set, both types, with and without a
  * gradient, a schedule and clipping; the same bytes for any number of threads. */
-#include "train/group.h"
+#include "train/hand_group.h"
 
 extern const struct flow_optimizer sgd_optimizer, adam_optimizer, adamw_optimizer, rmsprop_optimizer, adagrad_optimizer, muon_optimizer,
     none_optimizer, average_optimizer, assign_optimizer, accumulate_optimizer;

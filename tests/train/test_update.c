@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gradients before the step: means, noise and its statistics, norms, clipping, broken numbers; schedules. */
-#include "train/group.h"
+#include "train/hand_group.h"
 #include "train/schedule.h"
 #include "train/update.h"
 

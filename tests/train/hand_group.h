@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A group of parameters in an optimiser's hands, without a graph: memory of its own for everything, attributes by name as a graph gives
  * them, a device with as many threads and such instructions as asked for. */
-#ifndef FLOW_TESTS_TRAIN_GROUP_H
-#define FLOW_TESTS_TRAIN_GROUP_H
+#ifndef FLOW_TESTS_TRAIN_HAND_GROUP_H
+#define FLOW_TESTS_TRAIN_HAND_GROUP_H
 
 #include "device/device.h"
 
