@@ -372,7 +372,7 @@ static int build_once(const struct allocator *from, const struct network *networ
     made->network = network, build.made = made;
     made->input_count = network->input_count, made->output_count = network->output_count;
     made->streaming = build.streaming = options->stream != NULL && !how->outer;
-    made->first = options->first, made->flush = options->flush;
+    made->first = options->first, made->flush = options->flush, made->phase = options->phase;
     build.seed = options->seeded ? options->seed : network->seed;
     build.f32 = options->precision == FLOW_F64 ? FLOW_F64 : FLOW_F32;
 

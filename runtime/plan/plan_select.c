@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-static bool phase_training(const struct instance_node *node) { return node->infer.phase == FLOW_PHASE_TRAINING; }
-
 /* Every output that exists is a view: nothing to compute. */
 static bool views_alone(const struct instance *instance, const struct instance_node *node) {
     for (uint32_t k = 0; k < node->out_count; k++)
@@ -74,10 +72,10 @@ static bool constant_value(const struct plan_build *build, int32_t value) {
 /* Only the values of parameters and of operators that say so are the same in every run; nodes stand in order, so one pass is enough. */
 static void mark_constant(struct plan_build *build) {
     const struct instance *instance = build->instance;
+    if (instance->phase == FLOW_PHASE_TRAINING) return; /* parameters change from run to run */
     for (size_t n = 0; n < instance->node_count; n++) {
         const struct instance_node *node = &instance->nodes[n];
-        if (!build->needed[n] || node->role != NODE_FORWARD || node->source->kind == NETWORK_LOOP || node->streaming || node->state_count ||
-            phase_training(node))
+        if (!build->needed[n] || node->role != NODE_FORWARD || node->source->kind == NETWORK_LOOP || node->streaming || node->state_count)
             continue;
         uint32_t flags = node->entry ? node->entry->op->flags : 0, inputs = 0;
         bool constant = !(flags & FLOW_OP_RANDOM);

@@ -123,9 +123,45 @@ static int give_cotangents(const struct recorded *recorded, struct drive *drive)
     return 0;
 }
 
-static bool records_gradients(const flow_file *file) {
+/* Parameters after training on the recorded inputs, as `train` says. */
+static int compare_trained(struct recorded *recorded, flow_trainer *trainer) {
+    struct flow_event event = {.size = sizeof event};
+    flow_errors *errors = NULL;
+    while (event.kind != FLOW_EVENT_END)
+        if (flow_trainer_next(trainer, &event, &errors) < 0) return command_fail(errors);
+    const char *name;
+    const struct flow_tensor *found;
+    for (size_t i = 0; (found = flow_trainer_parameter(trainer, i, &name)); i++) {
+        char full[512];
+        snprintf(full, sizeof full, "after.%s", name);
+        const struct flow_tensor *expected = flow_file_get(recorded->file, full);
+        if (expected) compare(recorded, full, found, expected, true);
+    }
+    return 0;
+}
+
+static int train(struct recorded *recorded, flow_runtime *runtime) {
+    flow_graph *graph = NULL;
+    flow_trainer *trainer = NULL;
+    flow_errors *errors = NULL;
+    int rc = command_graph(recorded->command, runtime, &graph);
+    if (rc == 0) rc = give_params(recorded, graph);
+    struct flow_trainer_options options = {.size = sizeof options, .streams = recorded->command->streams};
+    if (rc == 0 && flow_trainer_new(graph, &options, &errors, &trainer) < 0) rc = command_fail(errors);
+    for (size_t i = 0; rc == 0 && i < flow_file_count(recorded->file); i++) {
+        const char *name = flow_file_name(recorded->file, i);
+        if (strncmp(name, "in.", 3) != 0) continue;
+        if (flow_trainer_input(trainer, name + 3, flow_file_tensor(recorded->file, i), &errors) < 0) rc = command_fail(errors);
+    }
+    if (rc == 0) rc = compare_trained(recorded, trainer);
+    flow_trainer_free(trainer);
+    flow_graph_free(graph);
+    return rc;
+}
+
+static bool records(const flow_file *file, const char *prefix) {
     for (size_t i = 0; i < flow_file_count(file); i++)
-        if (strncmp(flow_file_name(file, i), "grad.", 5) == 0) return true;
+        if (strncmp(flow_file_name(file, i), prefix, strlen(prefix)) == 0) return true;
     return false;
 }
 
@@ -156,12 +192,13 @@ static int verify(struct recorded *recorded, flow_runtime *runtime, flow_graph *
     recorded->outputs = calloc(recorded->count ? recorded->count : 1, sizeof *recorded->outputs);
     if (!recorded->outputs) return command_say(EXIT_FAILED, "out of memory");
     int rc = give_params(recorded, graph);
-    recorded->gradients = !recorded->command->stream && records_gradients(recorded->file);
+    recorded->gradients = !recorded->command->stream && records(recorded->file, "grad.");
     drive.gradients = recorded->gradients;
     if (rc == 0) rc = drive_open(&drive, recorded->command, runtime, graph);
     if (rc == 0 && recorded->gradients) rc = give_cotangents(recorded, &drive);
     if (rc == 0) rc = give_inputs(recorded, &drive);
     if (rc == 0) rc = drive_run(&drive, keep_outputs, recorded);
+    if (rc == 0 && !recorded->command->stream && records(recorded->file, "after.")) rc = train(recorded, runtime);
     if (rc == 0) rc = compare_all(recorded, &drive);
     drive_close(&drive);
     for (size_t i = 0; i < recorded->count; i++) collect_free(&recorded->outputs[i]);
