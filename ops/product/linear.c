@@ -136,7 +136,7 @@ const struct flow_operator product_linear = {
     .size = sizeof(struct flow_operator),
     .name = "linear",
     .summary = "An affine map of the last axis",
-    .equation = "y = x W^T + b",
+    .equation = "y = x W^T + b; dx = dy W, dW = dy^T x, db = the sum of dy's rows",
     .reference = "initial values: He et al., Delving Deep into Rectifiers, 2015, section 2.2",
     .example = "y: {op: linear, in: x, with: {units: 8}}",
     .inputs = FLOW_TABLE(inputs),
