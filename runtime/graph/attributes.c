@@ -24,7 +24,8 @@ static int wrong(const struct parsing *p, int code, const struct document *value
     const struct attributes_options *o = p->options;
     const char *quote = value->kind == DOCUMENT_SCALAR ? "'" : "";
     return report_add(p->report, code, value->at, "%s%s%s%s '%s': attribute '%s' must be %s, found %s%.100s%s", o->node ? "node '" : "",
-                      o->node ? o->node : "", o->node ? "': " : "", o->kind, o->name, p->row->name, wanted, quote, found_text(value), quote);
+                      o->node ? o->node : "", o->node ? "': " : "", o->kind, o->name, p->row->name, wanted, quote, found_text(value),
+                      quote);
 }
 
 /* "an integer of at least 1", " between 0 and 1". */

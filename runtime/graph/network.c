@@ -2,6 +2,7 @@
 #include "graph/network.h"
 
 #include "graph/network_private.h"
+#include "graph/network_training.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +119,6 @@ static void read_run(struct reader *reader, const struct environment *environmen
 
 static void read_sections(struct reader *reader, const struct environment *environment, struct network *network,
                           const struct document *root) {
-    static const char *const later[] = {"train", "data"};
     const struct document *doc = document_get(root, "doc"), *weights = document_get(root, "weights"), *seed = document_get(root, "seed");
     const struct document *run = document_get(root, "run");
     network->name = file_text(reader, environment, root, "name");
@@ -126,20 +126,14 @@ static void read_sections(struct reader *reader, const struct environment *envir
     if (weights) read_weights(reader, environment, network, weights);
     if (seed) read_seed(reader, environment, network, seed);
     if (run) read_run(reader, environment, network, run);
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
-        const struct document *value = document_get(root, later[i]);
-        if (value && value->kind != DOCUMENT_MAPPING) reader_fail(reader, value->at, "'%s' is a mapping", later[i]);
-    }
 }
 
 /* ---- The passes ---- */
 
 static struct frame *expand_file(struct reader *reader, struct unit *unit, struct source *source, const struct network_options *options) {
-    const struct document *settings = variables_settings(reader, options);
     struct frame *frame = reader_scratch(reader, 1, sizeof *frame);
-    if (!settings || !frame) return NULL;
-    struct environment *environment = variables_new(reader, NULL, NULL, document_get(source->root, "vars"), settings, NULL);
-    if (!environment) return NULL;
+    const struct environment *environment = training_environment(reader, source, options);
+    if (!frame || !environment) return NULL;
     *frame =
         (struct frame){.unit = unit, .definition = source->self, .environment = environment, .file_environment = environment, .root = true};
     frame->at = source->root->at;
@@ -160,6 +154,30 @@ static void resolve(struct reader *reader, struct unit *from) {
 static void order(struct reader *reader, struct unit *from) {
     for (struct unit *unit = from; unit && !reader->stopped; unit = unit->next)
         if (unit->frame_count && !order_unit(reader, unit)) reader->unsound = true;
+}
+
+struct frame *reader_again(struct reader *reader, struct source *source, const struct network_options *options) {
+    struct unit *unit = expand_unit(reader);
+    if (!unit) return NULL;
+    unit->network->path = source->path;
+    reader->tie_count = 0;
+    struct frame *frame = expand_file(reader, unit, source, options);
+    if (frame) resolve(reader, unit);
+    if (frame) order(reader, unit);
+    return reader->stopped ? NULL : frame;
+}
+
+/* `train` and `data`: for the stage that is asked for, or for none; then all stages are looked through. */
+static void read_training(struct reader *reader, struct source *source, struct frame *file, struct network *network,
+                          const struct network_options *options) {
+    struct training unused = {0};
+    bool stage = options && (options->stage_depth || options->var_count);
+    reader->training = stage ? NULL : &unused;
+    network->training = training_read(reader, source, file, file->environment, options);
+    if (stage || !network->training) return;
+    network->training->missing = unused.missing;
+    reader->training = network->training;
+    if (!reader->stopped) training_check(reader, source, file, network->training, options);
 }
 
 /* A subgraph that nothing uses is looked at once, with its variables' defaults: a file may be a library. */
@@ -207,8 +225,9 @@ static void read(struct reader *reader, struct network *network, const char *pat
     if (!file || reader->stopped) return;
     resolve(reader, unit);
     order(reader, unit);
+    if (!reader->stopped) read_training(reader, source, file, network, options);
     bool unsound = reader->unsound;
-    check_unused(reader, file, source);
+    if (!reader->stopped) check_unused(reader, file, source);
     reader->unsound = unsound;
 }
 
@@ -230,6 +249,7 @@ int network_read(const struct allocator *from, struct registry *registry, const 
     if (!network) return report_memory(report);
     arena_init(&network->arena, from);
     struct reader reader = {.from = from, .arena = &network->arena, .registry = registry, .report = report, .errors = report->count};
+    reader.keep = &network->arena;
     arena_init(&reader.scratch, from);
     map_init(&reader.told, &reader.scratch);
     map_init(&reader.operators, &reader.scratch);

@@ -181,32 +181,11 @@ static bool may_be_symbol(const struct document *value) {
 
 /* The names of attributes; their values are parsed once shapes are known. */
 static bool check_attrs(struct reader *reader, struct draft *draft, const struct flow_operator *op, const struct document *with) {
-    bool right = true;
-    const char *meant = NULL; /* one misspelt attribute is one error, not a missing one besides */
-    for (size_t i = 0; with && i < with->count && !reader->stopped; i++) {
-        const char *key = with->keys[i]->text;
-        const struct flow_attr *attr = NULL;
-        struct hint hint;
-        for (uint32_t k = 0; k < op->attrs.count && !attr; k++)
-            if (strcmp(op->attrs.at[k].name, key) == 0) attr = &op->attrs.at[k];
-        if (attr) {
-            if ((attr->flags & FLOW_SYMBOLS) && may_be_symbol(with->values[i])) draft->symbols = true;
-            continue;
-        }
-        hint_init(reader, &hint, key);
-        for (uint32_t k = 0; k < op->attrs.count; k++) hint_offer(&hint, op->attrs.at[k].name);
-        reader_fail(reader, with->keys[i]->at, "operator '%s' has no attribute '%.100s'%s", op->name, key, hint_text(&hint));
-        if (hint.text[0]) meant = hint.nearest.best;
-        right = false;
+    for (uint32_t k = 0; with && k < op->attrs.count; k++) {
+        const struct document *value = op->attrs.at[k].flags & FLOW_SYMBOLS ? document_get(with, op->attrs.at[k].name) : NULL;
+        if (value && may_be_symbol(value)) draft->symbols = true;
     }
-    for (uint32_t k = 0; k < op->attrs.count && !reader->stopped; k++) {
-        const struct flow_attr *attr = &op->attrs.at[k];
-        if (attr->fallback || document_get(with, attr->name) || (meant && strcmp(meant, attr->name) == 0)) continue;
-        reader_fail(reader, draft->node.op_at, "operator '%s' needs the attribute '%s'%s%s", op->name, attr->name,
-                    attr->summary ? ": " : "", attr->summary ? attr->summary : "");
-        right = false;
-    }
-    return right;
+    return reader_attrs(reader, "operator", op->name, &op->attrs, with, NULL, draft->node.op_at);
 }
 
 static bool only_for_graphs(struct reader *reader, const struct document *node) {

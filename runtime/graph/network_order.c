@@ -179,7 +179,7 @@ static bool write_network(struct sort *sort) {
         write_node(draft, (int32_t)i, final);
         network->nodes[i] = draft->node;
     }
-    network->node_count = sort->count;
+    network->node_count = sort->count, unit->final = final;
     return write_inputs(reader, network, unit->frames[0]) && write_outputs(reader, network, unit->frames[0], final);
 }
 

@@ -140,7 +140,8 @@ struct unit {
     size_t count, capacity;
     struct frame **frames;
     size_t frame_count, frame_capacity;
-    int32_t depth; /* bodies of loops around it */
+    int32_t depth;  /* bodies of loops around it */
+    int32_t *final; /* places of the drafts in the network, once it is written down; NULL: it has a cycle */
     struct unit *next;
 };
 
@@ -189,7 +190,10 @@ struct reader {
     int64_t nodes, work, nearest_work;
     int32_t segments; /* that are computed again */
     int32_t nesting;
-    bool stopped; /* out of memory, too large, or too many errors: give up */
+    struct arena *keep;        /* the network's, also while stages are looked through and `arena` is another */
+    struct training *training; /* of the reading for no stage: takes what is missing; NULL: that is an error */
+    int32_t quiet;             /* errors are not told */
+    bool stopped;              /* out of memory, too large, or too many errors: give up */
     bool memory;
     bool unsound;   /* what was found wrong leaves nothing that could be inferred */
     int32_t errors; /* in the report before */
@@ -224,6 +228,11 @@ const char *hint_text(struct hint *hint);
 bool reader_keys(struct reader *reader, const struct document *mapping, const char *const *known, const char *what);
 /* A name of a node, input or variable: letters, digits, _ and -. */
 bool reader_name(struct reader *reader, const char *name, struct position at, const char *what);
+/* Names of attributes: each must be a row (or one of `also`, ended by NULL), and each row without a default must be given, told at `at`. */
+bool reader_attrs(struct reader *reader, const char *kind, const char *name, const struct flow_attrs *rows, const struct document *with,
+                  const char *const *also, struct position at);
+/* The file once more, with other variables: a frame of a unit of its own, whole. NULL after an error. */
+struct frame *reader_again(struct reader *reader, struct source *source, const struct network_options *options);
 /* A file as source of subgraphs; NULL after an error. */
 struct source *reader_source(struct reader *reader, const char *path, const struct document *root);
 /* A subgraph's file, read when first needed. */

@@ -19,7 +19,7 @@ static bool told_before(struct reader *reader, struct position at, const char *w
 
 static int fail(struct reader *reader, int code, struct position at, const char *format, va_list arguments) {
     char words[1024];
-    if (reader->stopped) return code;
+    if (reader->stopped || reader->quiet) return code;
     vsnprintf(words, sizeof words, format, arguments);
     if (told_before(reader, at, words)) return code;
     if (reader->node) report_add(reader->report, code, at, "node '%.300s': %s", reader->node, words);
@@ -84,6 +84,7 @@ bool reader_spend(struct reader *reader, struct position at, int64_t units) {
     if (reader->stopped) return false;
     if (__builtin_add_overflow(reader->work, units, &reader->work)) reader->work = INT64_MAX;
     if (reader->work <= WORK_MOST && reader->nodes <= NODES_MOST) return true;
+    reader->quiet = 0;
     reader_fail(reader, at, "the graph is too large: %s",
                 reader->nodes > NODES_MOST ? "its subgraphs, copied out, make more than 1000000 nodes" : "it repeats itself without end");
     reader->stopped = true;
@@ -150,6 +151,34 @@ bool reader_name(struct reader *reader, const char *name, struct position at, co
         return false;
     }
     return true;
+}
+
+bool reader_attrs(struct reader *reader, const char *kind, const char *name, const struct flow_attrs *rows, const struct document *with,
+                  const char *const *also, struct position at) {
+    bool right = true;
+    const char *meant = NULL; /* one misspelt attribute is one error, not a missing one besides */
+    for (size_t i = 0; with && i < with->count && !reader->stopped; i++) {
+        const char *key = with->keys[i]->text;
+        bool known = false;
+        struct hint hint;
+        for (uint32_t k = 0; k < rows->count && !known; k++) known = strcmp(rows->at[k].name, key) == 0;
+        for (const char *const *other = also; other && *other && !known; other++) known = strcmp(*other, key) == 0;
+        if (known) continue;
+        hint_init(reader, &hint, key);
+        for (uint32_t k = 0; k < rows->count; k++) hint_offer(&hint, rows->at[k].name);
+        for (const char *const *other = also; other && *other; other++) hint_offer(&hint, *other);
+        reader_fail(reader, with->keys[i]->at, "%s '%s' has no attribute '%.100s'%s", kind, name, key, hint_text(&hint));
+        if (hint.text[0]) meant = hint.nearest.best;
+        right = false;
+    }
+    for (uint32_t k = 0; k < rows->count && !reader->stopped; k++) {
+        const struct flow_attr *attr = &rows->at[k];
+        if (attr->fallback || document_get(with, attr->name) || (meant && strcmp(meant, attr->name) == 0)) continue;
+        reader_fail(reader, at, "%s '%s' needs the attribute '%s'%s%s", kind, name, attr->name, attr->summary ? ": " : "",
+                    attr->summary ? attr->summary : "");
+        right = false;
+    }
+    return right;
 }
 
 /* ---- Files ---- */

@@ -19,7 +19,7 @@ struct training_entry {
     const char *foreach; /* variable; NULL */
     const char **values; /* its values, as text */
     size_t value_count;
-    struct training_var *vars;
+    struct training_var *vars; /* for value v of `foreach`: vars[v * var_count ..] (they may be made of it) */
     size_t var_count;
     bool nested; /* holds `stages` itself */
     struct position at;
@@ -124,6 +124,13 @@ struct training_copy {
     struct position at;
 };
 
+/* An optimiser or source that no plugin here brings. The graph runs without it; it cannot be trained. */
+struct training_missing {
+    struct training_missing *next;
+    const char *text;
+    struct position at;
+};
+
 struct training {
     const char *name; /* of the stage; "" for a plain `train` */
     struct position at;
@@ -168,6 +175,11 @@ struct training {
     } samples;
     struct training_data *datas; /* all of `data:` */
     size_t data_count;
+    /* Of a reading for no stage, of all its stages; what it is of is NULL there. Read for a stage, it is an error. */
+    struct training_missing *missing;
 };
+
+/* Tells what is missing: negative where anything is. */
+int must_use training_ready(const struct training *training, struct report *report);
 
 #endif

@@ -19,7 +19,7 @@ Test(network, a_file_in_any_order) {
         read_right("flow: 1\nname: small\ndoc: words\ninputs:\n  x: {dtype: i32, shape: [B, 2, \"B*2\"], doc: what}\n  s: {shape: []}\n"
                    "nodes:\n  y: {op: add, in: [a, s]}\n  a: {op: tanh, in: {x: x}}\noutputs: {out: y, same: y.y}\n"
                    "weights: {file: w.safetensors, rename: {\"a.*\": \"b.*\"}}\nseed: 12\nrun: {threads: 2, device: cpu}\n"
-                   "train: {steps: 3}\ndata: {d: {source: text}}\n");
+                   "train: {steps: 0}\ndata: {d: {source: text, with: {window: 4}}}\n");
     const struct network *n = r.network;
     cr_assert_str_eq(n->path, "g.yaml");
     cr_assert_str_eq(n->name, "small");
@@ -40,7 +40,7 @@ Test(network, a_file_in_any_order) {
     cr_assert(n->output_count == 2 && n->outputs[1].from.node == 1 && n->outputs[1].from.output == 0);
     cr_assert_str_eq(n->weights, "w.safetensors");
     cr_assert(n->rename_count == 1 && strcmp(n->renames[0].to, "b.*") == 0);
-    cr_assert(n->seed == 12 && n->run_count == 2 && n->trains);
+    cr_assert(n->seed == 12 && n->run_count == 2 && n->training);
     cr_assert_str_eq(n->run[1].key, "device");
     reading_done(&r);
 }
@@ -73,7 +73,7 @@ Test(network, variables) {
     reading_done(&r);
 
     const char *set[] = {"width=8", "word=relu", "list=[1, 2, 3]", "width=10"};
-    struct network_options options = {set, 4};
+    struct network_options options = {.set = set, .set_count = 4};
     r = read_with(text, &options);
     cr_assert_eq(r.rc, 0);
     cr_assert_str_eq(node_of(r.network, "n5")->entry->op->name, "relu");

@@ -57,7 +57,6 @@ static const struct wrong {
     {X "nodes:\n  abc: {op: relu, in: x}\n  b: {op: relu, in: abd}\n", 5, 21, "'abd'|'abc'"},
     {X "nodes:\n  a: {op: relu, in: x}\n  b: {op: relu, in: a.z}\n", 5, 21, "z|relu|has y"},
     {X "nodes:\n  a: {op: relu, in: x.y}\n", 4, 21, "'x' is an input"},
-    {X "nodes:\n  a: {op: gradient, in: {loss: x, of: x}}\n", 4, 11, "not available yet in this version"},
     {X "nodes:\n  a: {op: relu, in: x, async: true}\n", 4, 31, "not available yet in this version"},
     {X "nodes:\n  a: {op: relu, in: x, repeat: 2}\n", 4, 32, "'repeat' is for subgraphs"},
     {X "nodes:\n  a: {op: parameters}\n", 4, 11, "match"},
@@ -194,7 +193,7 @@ Test(network_errors, settings) {
     static const char text[] = "flow: 1\nvars: {width: 3}\n";
     const char *wrong[] = {"widht=3", "width", "=3", "width=", "width=[1", "width={a: 1}"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        struct network_options options = {&wrong[i], 1};
+        struct network_options options = {.set = &wrong[i], .set_count = 1};
         struct reading r = read_with(text, &options);
         cr_assert(r.rc < 0 && r.report.first, "%s", wrong[i]);
         cr_assert_str_eq(r.report.first->at.file, "--set");

@@ -160,13 +160,20 @@ static const char everything[] =
     "  a: {op: linear, in: body.0, with: {units: 3}}\n  b: {op: linear, in: a, with: {units: 3}, tie: a}\n"
     "  p: {op: parameters, with: {match: \"body.*\"}}\n  mem: {op: identity, state: {x: mem2, reset: run}, init: {x: ones}}\n"
     "  mem2: {op: einsum, in: [mem, p], with: {equation: \"${width}\"}}\noutputs: {y: head2, \"body.0.z\": body.0.y, count: roll.count}\n"
-    "weights: {file: \"w${width}.safetensors\", rename: {\"a.*\": \"b.*\"}}\nseed: 7\nrun: {device: cpu, threads: \"${depth}\"}\ntrain: "
-    "{steps: 3}\n";
+    "weights: {file: \"w${width}.safetensors\", rename: {\"a.*\": \"b.*\"}}\nseed: 7\nrun: {device: cpu, threads: \"${depth}\"}\n"
+    "data: {d: {source: text, path: \"${act}.txt\", with: {window: 4, batch: all, split: [0, 0.5]}, feeds: {x: tokens}}, e: {source: "
+    "graph, "
+    "path: g.yaml, with: {n: [1, \"a b\"]}, rename: {\"a.*\": \"b.*\"}, reuse: {epochs: 2, batch: 4}}}\n"
+    "train:\n  checkpoint: {dir: runs}\n  stages:\n    - foreach: {task: 2}\n      vars: {width: \"${2 * task + 4}\"}\n      stages:\n"
+    "        - {name: one, data: d, loss: {late: 1, w: 0.5}, steps: 2, update: [{params: \"*\", optimizer: sgd, with: {lr: 0.1}, loss: w}, "
+    "{params: q, optimizer: assign, with: {value: w2}}], copy: [{from: \"a.*\", to: \"b.*\"}], reset: [a], validate: {name: v, foreach: "
+    "{width: [6, 8]}, metrics: {m: a, g: {graph: unused, in: {x: late}}}}, early_stop: {metric: v.m, patience: 1}}\n"
+    "        - {steps: 0}\n";
 
 Test(network_limits, every_allocation_may_fail, .timeout = 300) {
     struct registry *registry = open_registry();
     const char *set[] = {"width=16", "kernel=[1]"};
-    struct network_options options = {set, 2};
+    struct network_options options = {.set = set, .set_count = 2};
     bool whole = false;
     for (long at = 1; !whole; at++) {
         struct failing failing = FAILING_INIT;
