@@ -59,7 +59,9 @@ static int own(struct grad_walk *walk, int32_t owner, bool *begun) {
     state = &walk->state[owner];
     state->grad = grad;
     if (state->pending < 0) return 0;
-    int32_t from = state->pending;
+    int32_t from = grad_view(walk, state->pending, &type, 0); /* in the owner's shape */
+    if (from < 0) return FLOW_ERROR_MEMORY;
+    state = &walk->state[owner];
     state->pending = -1, *begun = true;
     return move(walk, NODE_PASS, from, grad);
 }
