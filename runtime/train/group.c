@@ -358,8 +358,10 @@ void groups_add(struct groups *groups, const struct program *program, bool first
     }
 }
 
+/* `every: n`: a group with a gradient at steps 0, n, 2n ..; one that follows the others once they have made n steps, 2n ... */
 static bool acts(const struct group *group, int64_t step) {
-    return group->count > 0 && step % (group->update->every > 0 ? group->update->every : 1) == 0;
+    int64_t every = group->update->every > 0 ? group->update->every : 1;
+    return group->count > 0 && (groups_with_gradient(group->update) ? step : step + 1) % every == 0;
 }
 
 static void take_gradients(struct groups *groups, const struct program *program, struct group *group) {
