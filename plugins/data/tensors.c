@@ -56,6 +56,7 @@ static int open_source(struct flow_source_open *open) {
     struct tensors *tensors = data_memory(open, 1, sizeof *tensors);
     if (!tensors) return FLOW_ERROR_MEMORY;
     open->state = tensors;
+    if (!open->path) return data_wrong(open, FLOW_ERROR_USAGE, "a path is needed, and none is given");
     struct flow_tensor first;
     const char *list = a->tensors, *word;
     int status = FLOW_OK;
