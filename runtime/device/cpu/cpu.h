@@ -17,11 +17,13 @@ struct cpu {
     struct stream *ready, *ready_last;
     int32_t synchronizing;       /* threads in cpu_stream_synchronize */
     struct cpu_scratch *scratch; /* packing buffers that nobody uses */
+    bool bf16;                   /* the processor multiplies pairs of bf16 numbers */
     struct pool pool;
 };
 
 /* isa.c: the best FLOW_ISA_* of this processor, at most `most` (-1: no limit) and what the environment's FLOW_ISA says. */
 int32_t cpu_isa(int most);
+bool cpu_has_bf16(void); /* AVX512-BF16; to be used where the instruction set is FLOW_ISA_AVX512 */
 
 /* stream.c */
 int cpu_stream_new(struct device *device, struct stream **out);

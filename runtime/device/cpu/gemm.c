@@ -26,6 +26,24 @@ static const struct gemm_kernels *kernels_of(int32_t isa, int32_t dtype) {
 }
 #endif
 
+/* Products of bf16 numbers (gemm_bf16_simd.c). */
+#ifdef FLOW_ISA_ALL
+extern const struct gemm_kernels gemm_bf16_base, gemm_bf16_avx2, gemm_bf16_avx512, gemm_bf16_native;
+static const struct gemm_kernels *kernels_bf16(const struct flow_host *host) {
+    const struct cpu *cpu = host->device;
+    if (host->isa >= FLOW_ISA_AVX512) return cpu->bf16 ? &gemm_bf16_native : &gemm_bf16_avx512;
+    return host->isa >= FLOW_ISA_AVX2 ? &gemm_bf16_avx2 : &gemm_bf16_base;
+}
+#else
+extern const struct gemm_kernels gemm_bf16_base;
+static const struct gemm_kernels *kernels_bf16(const struct flow_host *host) { return (void)host, &gemm_bf16_base; }
+#endif
+
+/* Narrow products wait for memory: they stay f32. */
+static bool in_bf16(const struct flow_host *host, int32_t dtype, int64_t n) {
+    return host->products == FLOW_BF16 && dtype == FLOW_F32 && n > GEMM_DOT_COLUMNS;
+}
+
 enum path { PATH_TILE, PATH_FEW_ROWS, PATH_DOTS };
 
 /* Work is counted in nanoseconds of one core at about 100 Gflop/s and 50 GB/s; both are rough, and only decide what is worth a wake. */
@@ -177,9 +195,10 @@ int cpu_gemm(const struct flow_call *call, const struct flow_gemm *product) {
     struct flow_gemm empty;
     if (product->m <= 0 || product->n <= 0) return FLOW_OK;
     if (product->k <= 0) empty = without_factors(product), product = &empty;
-    const struct gemm_kernels *kernels = kernels_of(host->isa, product->dtype);
+    const bool bf16 = in_bf16(host, product->dtype, product->n);
+    const struct gemm_kernels *kernels = bf16 ? kernels_bf16(host) : kernels_of(host->isa, product->dtype);
     struct task task = {.g = product, .cpu = host->device, .kernels = kernels, .element = product->dtype == FLOW_F64 ? 8 : 4};
-    task.path = path_of(product, &task.gather);
+    task.path = bf16 ? PATH_TILE : path_of(product, &task.gather);
     if (pool_spreads(&task.cpu->pool)) {
         const double total = cost(&task, (double)product->m, (double)product->n) * (double)most(product->batch, 1);
         if (total > SPREAD_FROM) return spread(&task, total);
@@ -188,7 +207,8 @@ int cpu_gemm(const struct flow_call *call, const struct flow_gemm *product) {
 }
 
 int64_t cpu_gemm_packed_bytes(const struct flow_host *host, int32_t dtype, int64_t k, int64_t n) {
-    const int64_t panel = kernels_of(host->isa, dtype)->panel, element = dtype == FLOW_F64 ? 8 : 4;
+    const bool bf16 = in_bf16(host, dtype, n);
+    const int64_t panel = (bf16 ? kernels_bf16(host) : kernels_of(host->isa, dtype))->panel, element = dtype == FLOW_F64 ? 8 : 4;
     if (k <= 0 || n <= 0) return 0;
     const int64_t rest = n % panel, columns = n <= GEMM_DOT_COLUMNS ? n
                                                                     : n - rest +
@@ -196,11 +216,13 @@ int64_t cpu_gemm_packed_bytes(const struct flow_host *host, int32_t dtype, int64
                                                                            : rest <= panel / 2 ? panel / 2
                                                                                                : panel);
     int64_t bytes;
+    if (bf16) k = k / 2 + k % 2; /* pairs */
     if (!size_multiply(columns, k, &bytes) || !size_multiply(bytes, element, &bytes) || !size_add(bytes, 63, &bytes)) return INT64_MAX;
     return bytes / 64 * 64;
 }
 
 void cpu_gemm_pack(const struct flow_host *host, int32_t dtype, int64_t k, int64_t n, const void *b, int32_t b_dtype, int64_t b_row,
                    int64_t b_col, void *packed) {
-    if (k > 0 && n > 0) kernels_of(host->isa, dtype)->pack(k, n, b, b_dtype, b_row, b_col, packed);
+    const struct gemm_kernels *kernels = in_bf16(host, dtype, n) ? kernels_bf16(host) : kernels_of(host->isa, dtype);
+    if (k > 0 && n > 0) kernels->pack(k, n, b, b_dtype, b_row, b_col, packed);
 }

@@ -28,8 +28,14 @@ static int32_t detect(void) {
     const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F DQ BW VL */
     return (b & avx512) == avx512 && (saved & zmm) == zmm ? FLOW_ISA_AVX512 : FLOW_ISA_AVX2;
 }
+
+bool cpu_has_bf16(void) {
+    uint32_t a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1u);
+}
 #else
 static int32_t detect(void) { return FLOW_ISA_BASE; }
+bool cpu_has_bf16(void) { return false; }
 #endif
 
 int32_t cpu_isa(int most) {

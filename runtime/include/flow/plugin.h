@@ -363,9 +363,9 @@ enum { FLOW_ISA_BASE = 0, FLOW_ISA_AVX2 = 1, FLOW_ISA_AVX512 = 2 }; /* AVX2 with
 /* What the runtime does for an operator. Append-only; FLOW_HOST_HAS tells whether this host has a member. */
 struct flow_host {
     uint32_t size;
-    int32_t isa;     /* FLOW_ISA_*: the best set of vector instructions that may be used */
-    int32_t threads; /* that parallel_for may use */
-    int32_t reserved;
+    int32_t isa;      /* FLOW_ISA_*: the best set of vector instructions that may be used */
+    int32_t threads;  /* that parallel_for may use */
+    int32_t products; /* FLOW_BF16: gemm rounds f32 factors to bf16 and adds up in f32; packed bytes are of one kind. Else FLOW_F32 */
 
     /* Reports an error: the first of a node wins; the host adds node, operator and position in the graph. Returns `code`,
      * so that `return host->fail(...)` reads well. [plan] [run] */
