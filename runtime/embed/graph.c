@@ -96,7 +96,11 @@ static int graph_build(flow_graph *graph, const char *path, const char *text, si
     graph->host = *device->host;
     const char *precision = flow_graph_run_option(graph, "precision");
     graph->precision = options->precision;
-    if (!options->precision && precision && strcmp(precision, "f64") == 0) graph->precision = FLOW_F64;
+    if (!options->precision && precision) {
+        if (strcmp(precision, "f64") == 0) graph->precision = FLOW_F64;
+        if (strcmp(precision, "bf16") == 0) graph->precision = FLOW_BF16;
+    }
+    if (graph->precision == FLOW_BF16) graph->host.products = FLOW_BF16;
     graph->seeded = options->seeded, graph->seed = options->seed;
     if (rc < 0) {
         /* The rest of the file may hold other errors: all are told at once. */

@@ -185,6 +185,7 @@ void context_forget(struct context *context, const struct plan *plan) {
 
 int context_bind(struct context *context, const struct plan *plan, struct report *report) {
     struct binding *binding = context->current;
+    context->host.products = plan->instance->products;
     if (!binding || binding->plan != plan)
         for (binding = context->bindings; binding && binding->plan != plan;) binding = binding->next;
     if (binding) {

@@ -96,7 +96,8 @@ struct instance {
     int32_t *params;  /* values of kind PARAM, in order of name */
     int32_t *refs;    /* by options.refs */
     size_t node_count, value_count, state_count, param_count, input_count, output_count;
-    int32_t phase; /* FLOW_PHASE_* */
+    int32_t phase;    /* FLOW_PHASE_* */
+    int32_t products; /* the host's, by which packed bytes were measured */
     bool streaming, first, flush;
     bool gradients; /* has nodes {op: gradient}, still to be made out */
 };

@@ -103,7 +103,7 @@ FLOW_EXPORT int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors,
 
 struct flow_graph_options {
     uint32_t size;
-    int32_t precision;      /* FLOW_F32, or FLOW_F64: every f32 of the graph is computed in f64 */
+    int32_t precision; /* FLOW_F32; FLOW_F64: every f32 of the graph is computed in f64; FLOW_BF16: factors of products are rounded to it */
     const char *const *set; /* "name=value": variables */
     size_t set_count;
     const char *weights; /* in place of the graph's own; "": none */
