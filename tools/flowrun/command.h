@@ -18,7 +18,7 @@ struct command {
     const char *graph;
     const char *file; /* second operand: verify FILE, ops NAME */
     struct pairs set, input, output, feedback, extent;
-    const char *inputs, *outputs, *weights;
+    const char *inputs, *outputs, *weights, *cotangents;
     const char *device, *plugin_path, *format, *stream, *page, *precision;
     int32_t threads, streams;
     int64_t steps; /* 0: not given */
@@ -54,6 +54,7 @@ double seconds_now(void);  /* monotonic */
 int64_t peak_memory(void); /* largest resident set so far, bytes */
 
 int command_run(struct command *command);
+int command_grad(struct command *command);
 int command_verify(struct command *command);
 int command_check(struct command *command);
 int command_ops(struct command *command);

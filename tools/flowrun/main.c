@@ -42,7 +42,8 @@ struct subcommand {
     int (*run)(struct command *command);
 };
 static const struct subcommand subcommands[] = {
-    {"run", command_run}, {"verify", command_verify}, {"check", command_check}, {"ops", command_ops}, {"show", command_show},
+    {"run", command_run},     {"grad", command_grad}, {"verify", command_verify},
+    {"check", command_check}, {"ops", command_ops},   {"show", command_show},
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 

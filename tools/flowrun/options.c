@@ -33,7 +33,7 @@ static const struct option options[] = {
     OPTION("rtol", OPTION_REAL, rtol),         OPTION("atol", OPTION_REAL, atol),
     OPTION("json", OPTION_FLAG, json),         OPTION("quiet", OPTION_FLAG, quiet),
     OPTION("verbose", OPTION_FLAG, verbose),   OPTION("profile", OPTION_FLAG, profile),
-    OPTION("schema", OPTION_FLAG, schema),
+    OPTION("schema", OPTION_FLAG, schema),     OPTION("cotangents", OPTION_TEXT, cotangents),
 };
 enum { OPTION_TOTAL = sizeof options / sizeof *options };
 
@@ -198,8 +198,9 @@ int command_graph(const struct command *command, flow_runtime *runtime, flow_gra
                                                   .seeded = command->seeded,
                                                   .seed = command->seed};
     if (command->precision && strcmp(command->precision, "f64") == 0) options_of_graph.precision = FLOW_F64;
+    else if (command->precision && strcmp(command->precision, "bf16") == 0) options_of_graph.precision = FLOW_BF16;
     else if (command->precision && strcmp(command->precision, "f32") != 0)
-        return command_say(EXIT_USAGE, "--precision is f32 or f64, found '%s'", command->precision);
+        return command_say(EXIT_USAGE, "--precision is f32, f64 or bf16, found '%s'", command->precision);
     flow_errors *errors = NULL;
     return flow_graph_open(runtime, command->graph, &options_of_graph, &errors, graph) < 0 ? command_fail_graph(command, errors) : 0;
 }

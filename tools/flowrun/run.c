@@ -159,20 +159,6 @@ static void report_text(const struct job *job, const struct drive *drive) {
             (double)memory.arena / 1048576, (double)peak_memory() / 1048576, printed ? "" : PLAIN);
 }
 
-static int report_profile(const struct drive *drive) {
-    const struct flow_times *times;
-    size_t count;
-    if (flow_session_times(drive->session, &times, &count) < 0) return command_say(EXIT_FAILED, "no times were taken");
-    double total = 0;
-    for (size_t i = 0; i < count; i++) total += times[i].seconds;
-    fprintf(stderr, "%-32s %-16s %8s %12s %7s %9s\n", "node", "operator", "calls", "us a call", "share", "GFLOP/s");
-    for (size_t i = 0; i < count; i++)
-        fprintf(stderr, "%-32s %-16s %8llu %12.2f %6.1f%% %9.2f\n", times[i].node, times[i].op, (unsigned long long)times[i].calls,
-                times[i].calls ? 1e6 * times[i].seconds / (double)times[i].calls : 0, total > 0 ? 100 * times[i].seconds / total : 0,
-                times[i].seconds > 0 ? 1e-9 * times[i].flops / times[i].seconds : 0);
-    return 0;
-}
-
 static int finish(struct job *job, struct drive *drive) {
     if (job->bar && job->shown > 0) fprintf(stderr, "\r%70s\r", "");
     int rc = write_outputs(job, drive);
@@ -184,7 +170,7 @@ static int finish(struct job *job, struct drive *drive) {
     if (rc) return rc;
     if (job->command->json) report_json(job, drive);
     else if (!job->command->quiet) report_text(job, drive);
-    return job->command->profile ? report_profile(drive) : 0;
+    return job->command->profile ? print_times_of(drive->session) : 0;
 }
 
 int command_run(struct command *command) {

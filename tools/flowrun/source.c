@@ -130,7 +130,10 @@ static int open_all(struct sources *sources, const struct command *command, flow
     if (flow_file_open(runtime, command->inputs, &errors, &sources->all) < 0) return command_fail(errors);
     for (size_t i = 0; i < sources->count; i++) {
         struct source *source = &sources->at[i];
+        char recorded[512];
+        snprintf(recorded, sizeof recorded, "in.%s", source->port.name);
         const struct flow_tensor *tensor = source->name ? NULL : flow_file_get(sources->all, source->port.name);
+        if (!tensor && !source->name) tensor = flow_file_get(sources->all, recorded);
         if (!tensor) continue;
         source->name = source->port.name, source->tensor = *tensor;
     }
