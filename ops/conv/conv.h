@@ -154,18 +154,22 @@ struct conv_table {
     /* Pools: m[i] = max(m[i], x[i * step]), m[i] += x[i * step] */
     void (*most_f32)(float *m, const float *x, int64_t step, int64_t n);
     void (*most_f64)(double *m, const double *x, int64_t step, int64_t n);
+    void (*most_pairs_f32)(float *y, const float *x, int64_t n); /* y[i] = max(x[2 i], x[2 i + 1]) */
+    void (*most_pairs_f64)(double *y, const double *x, int64_t n);
     void (*sum_f32)(float *m, const float *x, int64_t step, int64_t n);
     void (*sum_f64)(double *m, const double *x, int64_t step, int64_t n);
     void (*blend_f32)(float *y, const float *upper, const float *lower, const struct conv_blend *blend);
     void (*blend_f64)(double *y, const double *upper, const double *lower, const struct conv_blend *blend);
-    /* Gradients: x[q] += weight y[q * step]; dx[i * step] += left[i], which then is 0, where x[i * step] is y[i]; the same for all of two
-     * by two elements, in their order, of rows `row` apart, set or added */
+    /* Gradients: x[q] += weight y[q * step]; dx[i * step] += left[i], which then is 0, where x[i * step] is y[i]; the same for windows of
+     * two by two elements, their upper and lower rows, which are set */
     void (*collect_f32)(float *x, const float *y, int64_t step, double weight, int64_t n);
     void (*collect_f64)(double *x, const double *y, int64_t step, double weight, int64_t n);
     void (*hit_f32)(float *dx, const float *x, int64_t step, const float *y, float *left, int64_t n);
     void (*hit_f64)(double *dx, const double *x, int64_t step, const double *y, double *left, int64_t n);
-    void (*hit_pairs_f32)(float *dx, const float *x, int64_t row, const float *y, const float *dy, int64_t n, bool add);
-    void (*hit_pairs_f64)(double *dx, const double *x, int64_t row, const double *y, const double *dy, int64_t n, bool add);
+    void (*hit_pairs_f32)(float *upper, float *lower, const float *x_upper, const float *x_lower, const float *y, const float *dy,
+                          int64_t n);
+    void (*hit_pairs_f64)(double *upper, double *lower, const double *x_upper, const double *x_lower, const double *y, const double *dy,
+                          int64_t n);
 };
 ISA_DECLARE(struct conv_table, conv_table);
 

@@ -33,7 +33,8 @@ static struct layout layout_of(const struct conv_plan *plan, int64_t rows) {
     l.planes = h->stride * w->stride;
     l.kernel = h->kernel * w->kernel;
     l.d.channel = l.planes * l.d.planes_h * l.d.row;
-    l.dy = l.lead + (l.above + rows) * l.d.row + CONV_VECTOR;
+    l.lead += (CONV_VECTOR - (l.lead + l.above * l.d.row) % CONV_VECTOR) % CONV_VECTOR; /* the tile's rows begin on a vector */
+    l.dy = (l.lead + (l.above + rows) * l.d.row + 2 * CONV_VECTOR - 1) / CONV_VECTOR * CONV_VECTOR;
     int64_t dx = l.planes * rows * l.d.row;
     l.x = l.d.channels * (l.d.channel > dx ? l.d.channel : dx) + l.d.row + CONV_VECTOR;
     return l;
@@ -133,25 +134,25 @@ static void weights_add(const struct tile *t) {
                               (const float *)(const void *)t->x, table.taps, taps);
 }
 
-/* Planes of one channel back into x. */
-static void fold(const struct tile *t, const char *planes, char *x) {
+/* Planes' rows [begin, end) of one channel back into x. */
+static void fold(const struct tile *t, int64_t begin, int64_t end, const char *planes, char *x) {
     const struct gradient_work *work = t->work;
     const struct layout *l = t->l;
     const struct window *h = &l->d.h, *w = &l->d.w;
-    int64_t size = work->size, rows = t->end - t->begin, mode = work->plan->mode;
+    int64_t size = work->size, rows = end - begin, mode = work->plan->mode;
     bool set = mode == MODE_ZERO && !work->add, line = w->in == 1 && l->d.row == 1;
     int64_t height = h->in + h->before + h->after, width = w->in + w->before + w->after;
     if (mode != MODE_ZERO && !work->add && t->begin == 0) memset(x, 0, (size_t)(h->in * w->in * size));
     for (int64_t a = 0; a < h->stride; ++a) {
         for (int64_t b = 0; b < w->stride; ++b, planes += rows * l->d.row * size) {
             if (line) { /* a width of 1: the height is the line */
-                int64_t first = t->begin * h->stride + a, places = first < height ? (height - first + h->stride - 1) / h->stride : 0;
+                int64_t first = begin * h->stride + a, places = first < height ? (height - first + h->stride - 1) / h->stride : 0;
                 gradient_fold_line(work, x, h->in, planes, first - h->before, places < rows ? places : rows, h->stride, set);
                 continue;
             }
             int64_t places = b < width ? (width - b + w->stride - 1) / w->stride : 0;
             for (int64_t m = 0; m < rows; ++m) {
-                int64_t p = (t->begin + m) * h->stride + a;
+                int64_t p = (begin + m) * h->stride + a;
                 int64_t source = p < height ? window_source(p - h->before, h->in, work->plan->mode) : -1;
                 if (source >= 0)
                     gradient_fold_line(work, x + source * w->in * size, w->in, planes + m * l->d.row * size, b - w->before, places,
@@ -168,23 +169,29 @@ static void input_add(const struct tile *t) {
     const struct gradient_work *work = t->work;
     const struct layout *l = t->l;
     struct table table = table_of(work, l);
-    int64_t size = work->size, n = (t->end - t->begin) * l->d.row, entries = l->d.units * l->kernel;
+    int64_t begin = t->begin, end = t->end, size = work->size, entries = l->d.units * l->kernel;
+    if (work->plan->mode == MODE_ZERO) { /* rows that are all padding need not be known */
+        int64_t low = l->d.h.before / l->d.h.stride, high = (l->d.h.before + l->d.h.in + l->d.h.stride - 1) / l->d.h.stride;
+        begin = begin < low ? low : begin, end = end > high ? high : end;
+        end = end < begin ? begin : end;
+    }
+    const char *dy = t->dy + (begin - t->begin) * l->d.row * size;
+    int64_t n = (end - begin) * l->d.row;
     const char *turned = work->turned + t->group * l->d.channels * entries * size;
     struct conv_taps taps = {.units = l->d.channels, .y_step = l->planes * n, .w_step = entries};
-    for (int64_t plane = 0; plane < l->planes; ++plane) {
+    for (int64_t plane = 0; plane < l->planes && n > 0; ++plane) {
         char *to = t->x + plane * n * size;
         const char *w = turned + table.start[plane] * size;
         taps.count = table.start[plane + 1] - table.start[plane], taps.offset = table.of + table.start[plane];
         if (taps.count == 0)
             for (int64_t c = 0; c < l->d.channels; ++c) memset(to + c * l->planes * n * size, 0, (size_t)(n * size));
         else if (work->dtype == FLOW_F64)
-            work->table->taps_f64((double *)(void *)to, n, (const double *)(const void *)t->dy, (const double *)(const void *)w, NULL,
-                                  &taps);
-        else work->table->taps_f32((float *)(void *)to, n, (const float *)(const void *)t->dy, (const float *)(const void *)w, NULL, &taps);
+            work->table->taps_f64((double *)(void *)to, n, (const double *)(const void *)dy, (const double *)(const void *)w, NULL, &taps);
+        else work->table->taps_f32((float *)(void *)to, n, (const float *)(const void *)dy, (const float *)(const void *)w, NULL, &taps);
     }
     int64_t image = l->d.h.in * l->d.w.in;
     char *x = work->dx + (t->sample * work->plan->channels + t->group * l->d.channels) * image * size;
-    for (int64_t c = 0; c < l->d.channels; ++c) fold(t, t->x + c * l->planes * n * size, x + c * image * size);
+    for (int64_t c = 0; c < l->d.channels; ++c) fold(t, begin, end, t->x + c * l->planes * n * size, x + c * image * size);
 }
 
 void gradient_direct_run(const struct gradient_work *work, int64_t slot) {

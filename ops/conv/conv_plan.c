@@ -4,16 +4,22 @@
 #include "common/extent.h"
 
 enum {
-    CONV_SLOTS = 4,       /* most shares of the work; each has scratch of its own */
-    CONV_TILE = 256,      /* places of a tile, at least: its product packs the weights anew */
-    CONV_ROWS_MOST = 32,  /* so few places are rows of a product with packed weights */
-    CONV_DIRECT_UNITS = 4 /* units of a group, at most, that taps are summed for one by one */
+    CONV_SLOTS = 4,               /* most shares of the work; each has scratch of its own */
+    CONV_TILE = 256,              /* places of a tile, at least: its product packs the weights anew */
+    CONV_ROWS_MOST = 32,          /* so few places are rows of a product with packed weights */
+    CONV_DIRECT_UNITS = 4,        /* units of a group, at most, whose taps are summed whatever the kernel is */
+    CONV_DIRECT_WEIGHTS = 1 << 18 /* weights of a group, at most, that are read again for a few vectors of places */
 };
 
-/* A group that reads one channel, or makes few, gains nothing from a blocked product. */
+/* A group that reads one channel, or makes few, gains nothing from a blocked product; nor do small kernels, whose columns would be many
+ * times the input, where rows are not much wider for their padding. */
 static enum conv_path path_choose(const struct conv_plan *plan) {
+    const struct window *h = &plan->axis[0], *w = &plan->axis[1];
     int64_t units = plan->units / plan->groups, channels = plan->channels / plan->groups;
     if (channels == 1 || (units <= CONV_DIRECT_UNITS && plan->places >= 16)) return CONV_DIRECT;
+    double row = (double)(w->in + w->before + w->after) / (double)w->stride;
+    if (h->kernel * w->kernel > 1 && units * plan->taps <= CONV_DIRECT_WEIGHTS && plan->places >= 64 && row < 1.5 * (double)w->out)
+        return CONV_DIRECT;
     return plan->places <= CONV_ROWS_MOST ? CONV_ROWS : CONV_COLUMNS;
 }
 

@@ -19,11 +19,37 @@
 #define DOTS_TAPS 2
 #endif
 
+/* The sums of four vectors' lanes, each in the order of lanes_tree: the last steps for all four at once. */
+ALWAYS_INLINE void lanes_four_f32(const lanes_f32 *v, float *total) {
+    lanes_quarter_f32 q[4];
+    for (int i = 0; i < 4; ++i) {
+        lanes_quarter_f32 part[LANES_BYTES / 16];
+        memcpy(part, v + i, sizeof part);
+#if LANES_BYTES == 64
+        part[0] += part[2], part[1] += part[3];
+#endif
+#if LANES_BYTES > 16
+        part[0] += part[1];
+#endif
+        q[i] = part[0];
+    }
+    typedef int32_t order __attribute__((vector_size(16)));
+    const lanes_quarter_f32 a = __builtin_shuffle(q[0], q[1], (order){0, 4, 1, 5}) + __builtin_shuffle(q[0], q[1], (order){2, 6, 3, 7});
+    const lanes_quarter_f32 b = __builtin_shuffle(q[2], q[3], (order){0, 4, 1, 5}) + __builtin_shuffle(q[2], q[3], (order){2, 6, 3, 7});
+    const lanes_quarter_f32 sum = __builtin_shuffle(a, b, (order){0, 1, 4, 5}) + __builtin_shuffle(a, b, (order){2, 3, 6, 7});
+    memcpy(total, &sum, sizeof sum);
+}
+ALWAYS_INLINE void lanes_four_f64(const lanes_f64 *v, double *total) {
+    for (int i = 0; i < 4; ++i) total[i] = lanes_tree_f64(v + i);
+}
+
 #define REAL float
 #define LANES ((int64_t)(LANES_BYTES / sizeof(REAL)))
 #define max_of max_f32
 #define taps_block taps_block_f32
 #define taps taps_f32
+#define lanes_four lanes_four_f32
+#define most_pairs most_pairs_f32
 #define collect collect_f32
 #define hit hit_f32
 #define hit_pairs hit_pairs_f32
@@ -47,6 +73,8 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef lanes_four
+#undef most_pairs
 #undef collect
 #undef hit
 #undef hit_pairs
@@ -70,6 +98,8 @@
 #define max_of max_f64
 #define taps_block taps_block_f64
 #define taps taps_f64
+#define lanes_four lanes_four_f64
+#define most_pairs most_pairs_f64
 #define collect collect_f64
 #define hit hit_f64
 #define hit_pairs hit_pairs_f64
@@ -93,6 +123,8 @@
 #undef max_of
 #undef taps_block
 #undef taps
+#undef lanes_four
+#undef most_pairs
 #undef collect
 #undef hit
 #undef hit_pairs
@@ -120,7 +152,9 @@ const struct conv_table ISA(conv_table) = {
     .add_f32 = add_f32,
     .add_f64 = add_f64,
     .most_f32 = most_f32,
+    .most_pairs_f32 = most_pairs_f32,
     .most_f64 = most_f64,
+    .most_pairs_f64 = most_pairs_f64,
     .sum_f32 = sum_f32,
     .sum_f64 = sum_f64,
     .total_f32 = lanes_total_f32,

@@ -116,13 +116,22 @@ ALWAYS_INLINE void dots_block(const int units, const int count, REAL *to, int64_
             for (int u = 0; u < units; ++u) sum[u][j] += of[u] * other;
         }
     }
-#pragma GCC unroll 4
-    for (int u = 0; u < units; ++u)
 #pragma GCC unroll 8
-        for (int j = 0; j < count; ++j) {
-            const vector one = sum[u][j];
-            to[u * to_step + j] += lanes_tree(&one);
+    for (int j = 0; j < count; ++j) {
+        REAL total[DOTS_UNITS];
+        if (units == 4) {
+            const vector four[4] = {sum[0][j], sum[1][j], sum[2][j], sum[3][j]};
+            lanes_four(four, total);
+        } else {
+#pragma GCC unroll 4
+            for (int u = 0; u < units; ++u) {
+                const vector one = sum[u][j];
+                total[u] = lanes_tree(&one);
+            }
         }
+#pragma GCC unroll 4
+        for (int u = 0; u < units; ++u) to[u * to_step + j] += total[u];
+    }
 }
 
 ALWAYS_INLINE void dots_rows(const int units, REAL *to, int64_t to_step, const REAL *dy, int64_t dy_step, int64_t n, const REAL *x,
@@ -163,6 +172,12 @@ static void most(REAL *m, const REAL *x, int64_t step, int64_t n) {
     } else {
         for (int64_t i = 0; i < n; ++i) m[i] = max_of(m[i], x[i * step]);
     }
+}
+
+/* y[i] = the larger of two neighbours */
+static void most_pairs(REAL *restrict y, const REAL *restrict x, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = max_of(x[2 * i], x[2 * i + 1]);
 }
 
 static void sum(REAL *m, const REAL *x, int64_t step, int64_t n) {
@@ -238,26 +253,14 @@ static void hit(REAL *restrict dx, const REAL *restrict x, int64_t step, const R
     }
 }
 
-/* Windows of two by two, side by side: a row of them, set or added. x and dx: upper rows, the lower ones `row` further. */
-static void hit_pairs(REAL *restrict dx, const REAL *restrict x, int64_t row, const REAL *restrict y, const REAL *restrict dy, int64_t n,
-                      bool add) {
-    REAL *restrict dx_lower = dx + row;
-    const REAL *restrict x_lower = x + row;
-    if (!add) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) {
-            const REAL m = y[i], g = dy[i], a = x[2 * i] == m ? g : 0, left = x[2 * i] == m ? 0 : g;
-            const REAL b = x[2 * i + 1] == m ? left : 0, rest = x[2 * i + 1] == m ? 0 : left;
-            const REAL c = x_lower[2 * i] == m ? rest : 0, last = x_lower[2 * i] == m ? 0 : rest;
-            dx[2 * i] = a, dx[2 * i + 1] = b, dx_lower[2 * i] = c, dx_lower[2 * i + 1] = x_lower[2 * i + 1] == m ? last : 0;
-        }
-        return;
-    }
+/* Windows of two by two, side by side: their upper and lower rows. */
+static void hit_pairs(REAL *restrict upper, REAL *restrict lower, const REAL *restrict x_upper, const REAL *restrict x_lower,
+                      const REAL *restrict y, const REAL *restrict dy, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-        const REAL m = y[i], g = dy[i], a = x[2 * i] == m ? g : 0, left = x[2 * i] == m ? 0 : g;
-        const REAL b = x[2 * i + 1] == m ? left : 0, rest = x[2 * i + 1] == m ? 0 : left;
+        const REAL m = y[i], g = dy[i], a = x_upper[2 * i] == m ? g : 0, left = x_upper[2 * i] == m ? 0 : g;
+        const REAL b = x_upper[2 * i + 1] == m ? left : 0, rest = x_upper[2 * i + 1] == m ? 0 : left;
         const REAL c = x_lower[2 * i] == m ? rest : 0, last = x_lower[2 * i] == m ? 0 : rest;
-        dx[2 * i] += a, dx[2 * i + 1] += b, dx_lower[2 * i] += c, dx_lower[2 * i + 1] += x_lower[2 * i + 1] == m ? last : 0;
+        upper[2 * i] = a, upper[2 * i + 1] = b, lower[2 * i] = c, lower[2 * i + 1] = x_lower[2 * i + 1] == m ? last : 0;
     }
 }

@@ -121,11 +121,39 @@ static void row_end(const struct pool_work *work, char *y) {
         else ((float *)y)[i] *= (float)scale;
 }
 
+/* Windows of two by two elements that lie side by side: each element of x is seen once. */
+static bool pairs(const struct pool_plan *plan) {
+    for (int i = 0; i < 2; ++i) {
+        const struct window *w = &plan->axis[i];
+        if (w->kernel != 2 || w->stride != 2 || w->before > 0 || w->after > 0) return false;
+    }
+    return !plan->mean && 2 * plan->axis[1].out <= POOL_ROW / 4;
+}
+
+/* Rows of a channel whose windows' halves stand side by side in `row`, so that vectors are whole whatever the width is. */
+static void channel_pairs(const struct pool_work *work, int64_t c, char *row) {
+    const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
+    int64_t wide = 2 * w->out, rows = POOL_ROW / wide, size = work->size;
+    for (int64_t i = 0; i < h->out; i += rows) {
+        int64_t some = h->out - i < rows ? h->out - i : rows;
+        for (int64_t r = 0; r < some; ++r) {
+            const char *x = work->x + (c * h->in + 2 * (i + r)) * w->in * size;
+            memcpy(row + r * wide * size, x, (size_t)(wide * size));
+            take(work, row + r * wide * size, x + w->in * size, 1, wide);
+        }
+        char *y = work->y + (c * h->out + i) * w->out * size;
+        if (work->wide) work->table->most_pairs_f64((double *)(void *)y, (const double *)(const void *)row, some * w->out);
+        else work->table->most_pairs_f32((float *)(void *)y, (const float *)(const void *)row, some * w->out);
+    }
+}
+
 static void body(void *context, int64_t begin, int64_t end) {
     const struct pool_work *work = context;
     const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
     _Alignas(64) char row[POOL_ROW * sizeof(double)];
-    for (int64_t c = begin; c < end; ++c)
+    bool side = pairs(work->plan);
+    for (int64_t c = begin; c < end && side; ++c) channel_pairs(work, c, row);
+    for (int64_t c = begin; c < end && !side; ++c)
         for (int64_t i = 0; i < h->out; ++i) {
             char *y = work->y + (c * h->out + i) * w->out * work->size;
             int64_t top = i * h->stride - h->before, low = top < 0 ? 0 : top, high = top + h->kernel < h->in ? top + h->kernel : h->in;
@@ -221,30 +249,33 @@ static void channel_back(const struct pool_gradient *work, int64_t c) {
     }
 }
 
-/* Windows of two by two elements that lie side by side: each element of x is written once. */
-static bool pairs(const struct pool_plan *plan) {
-    for (int i = 0; i < 2; ++i) {
-        const struct window *w = &plan->axis[i];
-        if (w->kernel != 2 || w->stride != 2 || w->before > 0 || w->after > 0) return false;
-    }
-    return !plan->mean;
-}
-
 static void channel_back_pairs(const struct pool_gradient *work, int64_t c) {
     const struct window *h = &work->plan->axis[0], *w = &work->plan->axis[1];
-    int64_t size = work->size;
-    for (int64_t i = 0; i < h->out; ++i) {
-        int64_t x = (c * h->in + 2 * i) * w->in * size, y = (c * h->out + i) * w->out * size;
+    _Alignas(64) char buffer[POOL_ROW * sizeof(double)];
+    int64_t wide = 2 * w->out, rows = POOL_ROW / 4 / wide, size = work->size, bytes = wide * size;
+    char *part[4] = {buffer, buffer + rows * bytes, buffer + 2 * rows * bytes, buffer + 3 * rows * bytes}; /* x and dx, upper and lower */
+    for (int64_t i = 0; i < h->out; i += rows) {
+        int64_t some = h->out - i < rows ? h->out - i : rows, at = (c * h->in + 2 * i) * w->in * size, y = (c * h->out + i) * w->out * size;
+        for (int64_t r = 0; r < 2 * some; ++r) memcpy(part[r % 2] + r / 2 * bytes, work->x + at + r * w->in * size, (size_t)bytes);
         if (work->wide)
-            work->table->hit_pairs_f64((double *)(void *)(work->dx + x), (const double *)(const void *)(work->x + x), w->in,
-                                       (const double *)(const void *)(work->y + y), (const double *)(const void *)(work->dy + y), w->out,
-                                       work->add);
+            work->table->hit_pairs_f64((double *)(void *)part[2], (double *)(void *)part[3], (const double *)(void *)part[0],
+                                       (const double *)(void *)part[1], (const double *)(const void *)(work->y + y),
+                                       (const double *)(const void *)(work->dy + y), some * w->out);
         else
-            work->table->hit_pairs_f32((float *)(void *)(work->dx + x), (const float *)(const void *)(work->x + x), w->in,
-                                       (const float *)(const void *)(work->y + y), (const float *)(const void *)(work->dy + y), w->out,
-                                       work->add);
-        for (int64_t k = 0; k < 2 && !work->add && w->in % 2 == 1; ++k) /* the odd column that no window sees */
-            memset(work->dx + x + ((k + 1) * w->in - 1) * size, 0, (size_t)size);
+            work->table->hit_pairs_f32((float *)(void *)part[2], (float *)(void *)part[3], (const float *)(void *)part[0],
+                                       (const float *)(void *)part[1], (const float *)(const void *)(work->y + y),
+                                       (const float *)(const void *)(work->dy + y), some * w->out);
+        for (int64_t r = 0; r < 2 * some; ++r) {
+            char *to = work->dx + at + r * w->in * size, *from = part[2 + r % 2] + r / 2 * bytes;
+            if (!work->add) {
+                memcpy(to, from, (size_t)bytes);
+                if (wide < w->in) memset(to + bytes, 0, (size_t)size); /* the odd column, that no window sees */
+            } else if (work->wide) {
+                work->table->add_f64((double *)(void *)to, 1, (const double *)(const void *)from, wide);
+            } else {
+                work->table->add_f32((float *)(void *)to, 1, (const float *)(const void *)from, wide);
+            }
+        }
     }
     if (!work->add && h->in % 2 == 1) memset(work->dx + ((c + 1) * h->in - 1) * w->in * size, 0, (size_t)(w->in * size));
 }
