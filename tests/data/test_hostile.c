@@ -90,7 +90,7 @@ Test(hostile, files_that_were_changed) {
             if (round < (int)size) size = (size_t)round;
             else
                 for (uint32_t change = 0; change <= draw(3); change++)
-                    bytes[draw((uint32_t)size)] = (uint8_t)(draw(2) ? draw(256) : "0129-,:.\n\" \xff"[draw(12)]);
+                    bytes[draw((uint32_t)size)] = draw(2) ? (uint8_t)draw(256) : (uint8_t) "0129-,:.\n\" \xff"[draw(12)];
             put_file(samples[k].file, bytes, size);
             report_free(&report), report_init(&report, &memory_default);
             const int status = read_epoch(&options);
