@@ -181,29 +181,51 @@ static void read_training(struct reader *reader, struct source *source, struct f
 }
 
 /* A subgraph that nothing uses is looked at once, with its variables' defaults: a file may be a library. */
+/* A subgraph by itself, with its variables' defaults. */
+static struct frame *expand_alone(struct reader *reader, struct frame *file, struct definition *definition, struct unit *unit) {
+    const struct document *zero = variables_number(reader, 0, definition->at);
+    struct frame *frame = reader_scratch(reader, 1, sizeof *frame);
+    const struct document *vars = document_get(definition->body, "vars");
+    struct environment *environment = variables_new(reader, file->environment, zero, vars, NULL, definition->name);
+    if (!frame || !environment) return NULL;
+    *frame = (struct frame){.unit = unit,
+                            .definition = definition,
+                            .environment = environment,
+                            .root = true,
+                            .file_environment = file->environment,
+                            .path = definition->name,
+                            .param_path = definition->name};
+    definition->open = true;
+    bool right = expand_frame(reader, frame);
+    definition->open = false;
+    reader->tie_count = 0;
+    return right ? frame : NULL;
+}
+
+/* network_options.graph */
+static void read_graph(struct reader *reader, struct frame *file, struct source *source, struct network *network, const char *name) {
+    int64_t index;
+    struct unit *unit = map_get(&source->graphs, name, &index) ? expand_unit(reader) : NULL;
+    struct definition *definition = unit ? &source->definitions[index] : NULL;
+    if (!unit || definition->broken || document_get(definition->body, "file")) {
+        reader_fail(reader, source->root->at, "no subgraph '%.100s' is written under 'graphs' of this file", name);
+        reader->unsound = true;
+        return;
+    }
+    unit->network = network;
+    network->path = source->path, network->name = definition->name;
+    if (!expand_alone(reader, file, definition, unit)) reader->unsound = true;
+    else resolve(reader, unit), order(reader, unit);
+}
+
 static void check_unused(struct reader *reader, struct frame *file, struct source *source) {
-    const struct document *zero = variables_number(reader, 0, source->root->at);
     for (size_t i = 0; i < source->definition_count && !reader->stopped; i++) {
         struct definition *definition = &source->definitions[i];
         if (definition->used || definition->broken || document_get(definition->body, "file")) continue;
         struct unit *unit = expand_unit(reader);
-        struct frame *frame = reader_scratch(reader, 1, sizeof *frame);
-        const struct document *vars = document_get(definition->body, "vars");
-        struct environment *environment = unit ? variables_new(reader, file->environment, zero, vars, NULL, definition->name) : NULL;
-        if (!frame || !environment) continue;
-        *frame = (struct frame){.unit = unit,
-                                .definition = definition,
-                                .environment = environment,
-                                .root = true,
-                                .file_environment = file->environment,
-                                .path = definition->name,
-                                .param_path = definition->name};
-        definition->open = true;
-        bool right = expand_frame(reader, frame);
-        definition->open = false;
-        reader->tie_count = 0;
-        if (right) resolve(reader, unit);
-        if (right) order(reader, unit);
+        if (!unit || !expand_alone(reader, file, definition, unit)) continue;
+        resolve(reader, unit);
+        order(reader, unit);
     }
 }
 
@@ -218,16 +240,22 @@ static void read(struct reader *reader, struct network *network, const char *pat
     struct unit *unit = source ? expand_unit(reader) : NULL;
     reader->unsound = !unit;
     if (!unit) return;
-    unit->network = network;
-    network->path = root->at.file;
+    const char *graph = options ? options->graph : NULL;
+    if (!graph) unit->network = network;
+    unit->network->path = root->at.file;
     struct frame *file = expand_file(reader, unit, source, options);
     if (!file) reader->unsound = true;
     if (!file || reader->stopped) return;
     resolve(reader, unit);
     order(reader, unit);
+    if (graph) {
+        if (!reader->stopped) read_graph(reader, file, source, network, graph);
+        return;
+    }
     if (!reader->stopped) read_training(reader, source, file, network, options);
     bool unsound = reader->unsound;
     if (!reader->stopped) check_unused(reader, file, source);
+    if (!reader->stopped && !unsound && unit->final) unused_write(reader, source, file, network);
     reader->unsound = unsound;
 }
 
@@ -254,6 +282,7 @@ int network_read(const struct allocator *from, struct registry *registry, const 
     map_init(&reader.told, &reader.scratch);
     map_init(&reader.operators, &reader.scratch);
     map_init(&reader.files, &reader.scratch);
+    map_init(&reader.used, &reader.scratch);
     reader.units_end = &reader.units;
     read(&reader, network, path, text, length, options);
     for (struct unit *unit = reader.units; unit; unit = unit->next) unit->network->segment_count = reader.segments;

@@ -119,6 +119,14 @@ struct network_run {
     const struct document *value;
 };
 
+/* A node of the file that no output, loss, metric, value of an optimiser or state depends on; one inside a subgraph that none of its
+ * outputs depends on; a subgraph that is not used. Legal: a file may be a library. */
+struct network_unused {
+    const char *name;
+    bool graph;
+    struct position at;
+};
+
 struct network {
     struct arena arena; /* of the outermost network; a body shares it (arena.from NULL there) */
     const char *path, *name, *doc;
@@ -138,6 +146,8 @@ struct network {
     struct network_run *run;
     size_t run_count;
     struct training *training; /* graph/training.h; NULL: no `train` section */
+    struct network_unused *unused;
+    size_t unused_count;
 };
 
 struct network_options {
@@ -147,6 +157,7 @@ struct network_options {
     size_t var_count;
     const size_t *stage; /* places in `stages:`, from the outermost on */
     size_t stage_depth;
+    const char *graph; /* the network of one of the file's `graphs`, by itself (its inputs are those of the subgraph); NULL */
 };
 
 /* What `op: gradient` is: ports for references; the graph's own kind of node, without a kernel. */

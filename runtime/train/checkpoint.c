@@ -76,6 +76,16 @@ static int add_best(struct snapshot *snapshot, const struct trainer *trainer, co
     return code;
 }
 
+static int add_samples(struct snapshot *snapshot, const struct trainer *trainer, const struct stage *stage) {
+    int code = 0;
+    for (size_t p = 0; stage->samples && p < program_instance(stage->program)->param_count && code == 0; p++) {
+        struct flow_tensor all;
+        const char *name;
+        if (samples_tensor(stage, p, &all, &name)) code = add_named(snapshot, trainer, &all, "~samples.%zu.%s%s", p, "", name);
+    }
+    return code;
+}
+
 static const char *number_text(struct arena *arena, int64_t value) { return arena_format(arena, "%" PRId64, value); }
 
 static int add_metadata(struct snapshot *snapshot, const struct trainer *trainer) {
@@ -138,6 +148,7 @@ static int take(struct snapshot *snapshot, struct trainer *trainer) {
     if (code == 0) code = add_feeds(snapshot, trainer, program_context(stage->program), "train");
     if (code == 0 && stage->feeding.generator) code = add_feeds(snapshot, trainer, generator_context(stage->feeding.generator), "data");
     if (code == 0) code = add_best(snapshot, trainer, stage);
+    if (code == 0) code = add_samples(snapshot, trainer, stage);
     if (code == 0) code = add_metadata(snapshot, trainer);
     return code == 0 ? copy_all(snapshot, trainer) : code;
 }
@@ -145,7 +156,7 @@ static int take(struct snapshot *snapshot, struct trainer *trainer) {
 /* ---- Writing ---- */
 
 /* The folder and those above it. */
-static int make_folder(const char *path, struct report *report) {
+int checkpoint_folder(const char *path, struct report *report) {
     char text[4096];
     if (strlen(path) >= sizeof text)
         return report_add(report, FLOW_ERROR_IO, (struct position){0}, "'%.200s..': the path is too long", path);
@@ -181,7 +192,7 @@ int checkpoint_write(struct trainer *trainer, struct report *report) {
     int64_t keep = stage->training->checkpoint.keep > 0 ? stage->training->checkpoint.keep : 1;
     struct snapshot *snapshot = &trainer->snapshots[trainer->snapshot];
     if (!trainer->behind && behind_new(trainer->options.loop, &trainer->behind) < 0) return report_memory(report);
-    int code = make_folder(dir, report);
+    int code = checkpoint_folder(dir, report);
     if (code < 0) return code;
     int length = snprintf(snapshot->path, sizeof snapshot->path, "%s/" NAME_PREFIX "%09" PRId64 ".safetensors", dir, trainer->total);
     if (length < 0 || (size_t)length >= sizeof snapshot->path)
@@ -353,6 +364,7 @@ int checkpoint_restore(struct trainer *trainer, struct stage *stage, struct repo
     stage->best = real_of(file, "flow.best", NAN), stage->spent = real_of(file, "flow.spent", 0);
     restore_feeds(program_context(stage->program), file, "train");
     if (stage->feeding.generator) restore_feeds(generator_context(stage->feeding.generator), file, "data");
+    if ((code = samples_restore(stage, file, report)) < 0) return code;
     bool best = false;
     for (size_t t = 0; t < file->count; t++) best = best || strncmp(file->entries[t].name, "~best.", 6) == 0;
     if (best) code = stage_keep_best(stage, report);

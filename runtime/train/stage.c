@@ -199,6 +199,7 @@ void stage_free(struct stage *stage) {
     const struct allocator *from = stage->trainer->from;
     for (size_t p = 0; stage->kept && p < kept_count(stage); p++)
         if (stage->kept[p].rank >= 0) memory_free(from, stage->kept[p].data, (size_t)count_bytes(&stage->kept[p]) + 1);
+    samples_free(stage);
     validations_close(stage);
     groups_free(stage->groups);
     program_free(stage->program);
@@ -299,6 +300,7 @@ int stage_step(struct stage *stage, struct trainer_event *event, struct report *
     if (code == FLOW_ERROR_RANGE && report->count > errors) (void)!not_finite(stage, report);
     if (code < 0) return code;
     stage->step++, stage->trainer->total++;
+    if ((code = samples_take(stage, report)) < 0) return code;
     event->loss = stage->training->loss_count ? stage->losses[0] : NAN;
     event->grad_norm = step.norm, event->rate = step.rate, event->rows = rows;
     event->step_seconds = trainer_clock() - start;

@@ -47,8 +47,21 @@ struct validation {
     const char *name;
     struct program *program;
     struct feeding feeding;
-    struct network_ref *refs;
+    struct network_ref *refs; /* of the metrics, then of the pairs of those that are graphs */
+    size_t ref_count;
+    struct pooled *pooled; /* by metric: of those that are graphs */
     bool opened;
+};
+
+/* A metric that is a subgraph, run once on the values of all batches together. */
+struct pooled {
+    struct network *network;
+    struct program *program;
+    size_t first_ref;        /* of its pairs */
+    struct flow_tensor *all; /* by pair: what has been gathered; data grow */
+    size_t *capacity;        /* bytes */
+    int32_t *input;          /* by pair: of the subgraph */
+    struct network_ref output;
 };
 
 /* Numbers of one validation, in order of its metrics. */
@@ -80,6 +93,7 @@ struct stage {
     double best;         /* of early stopping; NaN: none yet */
     int64_t bad;         /* validations since */
     bool stopped;
+    struct samples *samples;  /* NULL: none taken */
     struct flow_tensor *kept; /* best parameters, by param of the instance; rank -1 */
 };
 
@@ -134,6 +148,9 @@ struct trainer {
 int must_use stages_list(struct trainer *trainer, struct report *report);
 int must_use stages_read(struct trainer *trainer, const struct leaf *leaf, const struct training_var *more, size_t more_count,
                          struct report *report, struct network **out);
+/* The network of one of the file's subgraphs, with the leaf's variables. */
+int must_use stages_read_graph(struct trainer *trainer, const struct leaf *leaf, const char *graph, struct report *report,
+                               struct network **out);
 
 /* feeding.c */
 int must_use feeding_open(struct feeding *feeding, struct trainer *trainer, const struct network *network, const struct training_data *data,
@@ -166,9 +183,24 @@ int must_use stage_step(struct stage *stage, struct trainer_event *event, struct
 int must_use stage_keep_best(struct stage *stage, struct report *report);
 void stage_restore_best(struct stage *stage);
 
+/* samples.c */
+int must_use samples_take(struct stage *stage, struct report *report);  /* after a step */
+int must_use samples_write(struct stage *stage, struct report *report); /* at the stage's end */
+int must_use samples_restore(struct stage *stage, const struct tensor_file *file, struct report *report);
+bool samples_tensor(const struct stage *stage, size_t param, struct flow_tensor *all, const char **name); /* false: none */
+void samples_free(struct stage *stage);
+
 /* validate.c */
 int must_use validations_open(struct stage *stage, struct report *report);
 void validations_close(struct stage *stage);
+/* pooled.c */
+int must_use pooled_open(struct stage *stage, struct validation *validation, const struct training_metric *metric, struct pooled *pooled,
+                         struct report *report);
+void pooled_close(struct stage *stage, struct pooled *pooled, size_t pairs);
+int must_use pooled_add(struct stage *stage, struct pooled *pooled, size_t pair, const struct flow_tensor *value, bool first,
+                        const struct training_metric *metric, struct report *report);
+int must_use pooled_run(struct pooled *pooled, const struct training_metric *metric, struct report *report,
+                        const struct flow_tensor **value);
 int must_use validation_run(struct stage *stage, struct validation *validation, struct metrics *metrics, struct report *report);
 
 /* checkpoint.c */
@@ -176,6 +208,7 @@ int must_use checkpoint_write(struct trainer *trainer, struct report *report);
 /* Opens the newest whole one; *found false: there is none. */
 int must_use checkpoint_open(struct trainer *trainer, bool *found, struct report *report);
 int must_use checkpoint_restore(struct trainer *trainer, struct stage *stage, struct report *report);
+int must_use checkpoint_folder(const char *path, struct report *report); /* makes it, and those above it */
 const char *checkpoint_dir(const struct trainer *trainer, const struct training *training);
 int64_t checkpoint_number(const struct tensor_file *file, const char *key, int64_t otherwise);
 

@@ -6,8 +6,8 @@
 
 enum { LEAVES_MOST = 100000 };
 
-int stages_read(struct trainer *trainer, const struct leaf *leaf, const struct training_var *more, size_t more_count, struct report *report,
-                struct network **out) {
+static int read_file(struct trainer *trainer, const struct leaf *leaf, const struct training_var *more, size_t more_count,
+                     const char *graph, struct report *report, struct network **out) {
     const struct trainer_reading *reading = &trainer->options.reading;
     struct training_var *vars = memory_array(trainer->from, leaf->var_count + more_count + 1, sizeof *vars);
     *out = NULL;
@@ -19,17 +19,28 @@ int stages_read(struct trainer *trainer, const struct leaf *leaf, const struct t
                                       .vars = vars,
                                       .var_count = leaf->var_count + more_count,
                                       .stage = leaf->path,
-                                      .stage_depth = leaf->depth};
+                                      .stage_depth = leaf->depth,
+                                      .graph = graph};
     int32_t errors = report->count;
     int code = network_read(reading->from, reading->registry, reading->path, reading->text, reading->length, &options, report, out);
     memory_free(trainer->from, vars, (leaf->var_count + more_count + 1) * sizeof *vars);
     if (code == 0 && report->count > errors) code = report_code(report);
-    if (code == 0 && (!*out || !(*out)->training)) code = report_add(report, FLOW_ERROR_INTERNAL, (struct position){0}, "a stage is empty");
+    if (code == 0 && (!*out || (!graph && !(*out)->training)))
+        code = report_add(report, FLOW_ERROR_INTERNAL, (struct position){0}, "a stage is empty");
     if (code < 0) {
         network_free(*out);
         *out = NULL;
     }
     return code;
+}
+
+int stages_read(struct trainer *trainer, const struct leaf *leaf, const struct training_var *more, size_t more_count, struct report *report,
+                struct network **out) {
+    return read_file(trainer, leaf, more, more_count, NULL, report, out);
+}
+
+int stages_read_graph(struct trainer *trainer, const struct leaf *leaf, const char *graph, struct report *report, struct network **out) {
+    return read_file(trainer, leaf, NULL, 0, graph, report, out);
 }
 
 static bool copy_vars(struct arena *arena, const struct training_var *from, size_t count, struct training_var *to) {

@@ -268,7 +268,7 @@ static int move(struct trainer *trainer, struct trainer_event *event, struct rep
             return code < 0 ? code : 1;
         }
         trainer->state = AT_END_STAGE;
-        if (!checkpoints(trainer)) return 0;
+        if ((code = samples_write(stage, report)) < 0 || !checkpoints(trainer)) return code;
         code = write_checkpoint(trainer, event, report);
         return code < 0 ? code : 1;
     case AT_END_STAGE:

@@ -53,6 +53,8 @@ int validations_open(struct stage *stage, struct report *report) {
 
 void validations_close(struct stage *stage) {
     for (struct validation *v = stage->validations; v; v = v->next) {
+        for (size_t m = 0; v->pooled && m < v->about->metric_count; m++)
+            if (v->about->metrics[m].graph) pooled_close(stage, &v->pooled[m], v->about->metrics[m].pair_count);
         program_free(v->program);
         feeding_close(&v->feeding, stage->trainer);
         network_free(v->network);
@@ -71,15 +73,20 @@ static int open_one(struct stage *stage, struct validation *validation, struct r
     struct trainer *trainer = stage->trainer;
     const struct trainer_options *options = &trainer->options;
     uint64_t seed = options->seeded ? options->seed : network->seed;
-    validation->refs = arena_array(&stage->arena, about->metric_count, sizeof *validation->refs);
-    if (!validation->refs) return report_memory(report);
+    size_t most = about->metric_count;
+    for (size_t m = 0; m < about->metric_count; m++) most += about->metrics[m].pair_count;
+    validation->refs = arena_array(&stage->arena, most, sizeof *validation->refs);
+    validation->pooled = arena_array(&stage->arena, about->metric_count, sizeof *validation->pooled);
+    if (!validation->refs || !validation->pooled) return report_memory(report);
+    validation->ref_count = about->metric_count;
     for (size_t m = 0; m < about->metric_count; m++) {
-        if (about->metrics[m].graph)
-            return report_add(report, FLOW_ERROR_UNSUPPORTED, about->metrics[m].at,
-                              "metric '%s': a subgraph over all batches is not available "
-                              "yet in this version",
-                              about->metrics[m].name);
-        validation->refs[m] = about->metrics[m].ref;
+        const struct training_metric *metric = &about->metrics[m];
+        validation->refs[m] = metric->graph ? (struct network_ref){NETWORK_NOTHING, 0} : metric->ref;
+        if (!metric->graph) continue;
+        int code = pooled_open(stage, validation, metric, &validation->pooled[m], report);
+        if (code < 0) return code;
+        validation->pooled[m].first_ref = validation->ref_count;
+        for (size_t p = 0; p < metric->pair_count; p++) validation->refs[validation->ref_count++] = metric->pairs[p].ref;
     }
     struct program_options program = {.from = trainer->from,
                                       .network = network,
@@ -91,7 +98,7 @@ static int open_one(struct stage *stage, struct validation *validation, struct r
                                       .seeded = options->seeded,
                                       .seed = options->seed,
                                       .refs = validation->refs,
-                                      .ref_count = about->metric_count};
+                                      .ref_count = validation->ref_count};
     int code = program_new(&program, report, &validation->program);
     if (code == 0)
         code = feeding_open(&validation->feeding, trainer, network, find_data(training, about->data), training->feed_step,
@@ -161,9 +168,15 @@ static int run_all(struct stage *stage, struct validation *validation, struct to
         if (code < 0) return code;
         if (b == 0 || about->state == TRAINING_STATE_READ) copy_feeds(training, context);
         code = program_run(validation->program, feeding->inputs, (uint64_t)b, report);
-        for (size_t m = 0; m < about->metric_count && code == 0; m++)
+        for (size_t m = 0; m < about->metric_count && code == 0; m++) {
+            struct pooled *pooled = about->metrics[m].graph ? &validation->pooled[m] : NULL;
+            for (size_t p = 0; pooled && p < about->metrics[m].pair_count && code == 0; p++)
+                code = pooled_add(stage, pooled, p, program_value(validation->program, pooled->first_ref + p), b == 0, &about->metrics[m],
+                                  report);
+            if (pooled) continue;
             code = add_value(arena, &totals[m], program_value(validation->program, m), (double)feeding->rows, about->metrics[m].name,
                              about->metrics[m].at, report);
+        }
         *weight += (double)feeding->rows;
         if (code == 0 && atomic_load(&stage->trainer->cancelled)) code = FLOW_ERROR_CANCELLED;
     }
@@ -184,11 +197,21 @@ int validation_run(struct stage *stage, struct validation *validation, struct me
         if (code < 0) return code;
     }
     /* Parameters have changed since: what was packed from them goes. */
-    for (struct validation *v = stage->validations; v; v = v->next) program_forget(v->program);
+    for (struct validation *v = stage->validations; v; v = v->next) {
+        program_forget(v->program);
+        for (size_t m = 0; v->pooled && m < v->about->metric_count; m++) program_forget(v->pooled[m].program);
+    }
     model_changed(stage->trainer->options.model);
     double weight = 0;
     int code = run_all(stage, validation, totals, &weight, &metrics->arena, report);
     for (size_t m = 0; m < about->metric_count && code == 0; m++) {
+        const struct flow_tensor *value = NULL;
+        if (about->metrics[m].graph) {
+            code = pooled_run(&validation->pooled[m], &about->metrics[m], report, &value);
+            if (code == 0)
+                code = add_value(&metrics->arena, &totals[m], value, weight, about->metrics[m].name, about->metrics[m].at, report);
+            if (code < 0) return code;
+        }
         for (size_t i = 0; i < totals[m].count && !totals[m].integer; i++) totals[m].sums[i] /= weight;
         metrics->at[metrics->count++] = (struct trainer_metric){about->metrics[m].name, totals[m].sums, totals[m].count};
     }
