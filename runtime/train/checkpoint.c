@@ -186,6 +186,27 @@ static int remember(struct trainer *trainer, const char *path) {
     return 0;
 }
 
+static bool ends_in(const char *name, const char *end) {
+    size_t length = strlen(name), tail = strlen(end);
+    return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
+/* Training starts anew where another has been: its checkpoints are kept under names that are not resumed from. */
+static int put_aside(const char *dir, struct report *report) {
+    DIR *folder = opendir(dir);
+    int code = 0;
+    for (struct dirent *entry; folder && code == 0 && (entry = readdir(folder));) {
+        char from[4096], to[4096];
+        if (strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0 || !ends_in(entry->d_name, ".safetensors")) continue;
+        snprintf(from, sizeof from, "%.3000s/%.1000s", dir, entry->d_name);
+        snprintf(to, sizeof to, "%.3000s/previous-%.1000s", dir, entry->d_name);
+        if (rename(from, to) < 0)
+            code = report_add(report, FLOW_ERROR_IO, (struct position){0}, "'%s' cannot be put aside: %s", from, strerror(errno));
+    }
+    if (folder) closedir(folder);
+    return code;
+}
+
 int checkpoint_write(struct trainer *trainer, struct report *report) {
     struct stage *stage = trainer->now;
     const char *dir = checkpoint_dir(trainer, stage->training);
@@ -193,6 +214,7 @@ int checkpoint_write(struct trainer *trainer, struct report *report) {
     struct snapshot *snapshot = &trainer->snapshots[trainer->snapshot];
     if (!trainer->behind && behind_new(trainer->options.loop, &trainer->behind) < 0) return report_memory(report);
     int code = checkpoint_folder(dir, report);
+    if (code == 0 && !trainer->options.resume && !trainer->written_count) code = put_aside(dir, report);
     if (code < 0) return code;
     int length = snprintf(snapshot->path, sizeof snapshot->path, "%s/" NAME_PREFIX "%09" PRId64 ".safetensors", dir, trainer->total);
     if (length < 0 || (size_t)length >= sizeof snapshot->path)
@@ -234,19 +256,18 @@ static double real_of(const struct tensor_file *file, const char *key, double ot
 
 static int by_number(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Paths of checkpoints in the folder, oldest first (their numbers have one width). */
+/* Paths of checkpoints in the folder, oldest first (their numbers have one width). What a write that was killed left behind goes. */
 static int list_files(struct trainer *trainer, const char *dir, struct report *report) {
     DIR *folder = opendir(dir);
     if (!folder && errno == ENOENT) return 0;
     if (!folder) return report_add(report, FLOW_ERROR_IO, (struct position){0}, "folder '%s' cannot be read: %s", dir, strerror(errno));
     int code = 0;
     for (struct dirent *entry; code == 0 && (entry = readdir(folder));) {
-        size_t length = strlen(entry->d_name);
-        if (strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0 || length < 12 ||
-            strcmp(entry->d_name + length - 12, ".safetensors") != 0)
-            continue;
+        if (strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0) continue;
         char path[4096];
         snprintf(path, sizeof path, "%.3000s/%.1000s", dir, entry->d_name);
+        if (ends_in(entry->d_name, ".part")) unlink(path);
+        if (!ends_in(entry->d_name, ".safetensors")) continue;
         if (remember(trainer, path) < 0) code = report_memory(report);
     }
     closedir(folder);
