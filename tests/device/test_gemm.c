@@ -206,6 +206,7 @@ Test(gemm, spread_shapes) {
         {.m = 30, .n = 600, .k = 300, .b = B_COLUMNS, .a_columns = true},
         {.m = 130, .n = 170, .k = 1100, .b = B_ROWS, .a_columns = true, .beta = 1}, /* a weight's gradient */
         {.m = 700, .n = 40, .k = 530, .b = B_ROWS, .a_columns = true},
+        {.m = 300, .n = 16, .k = 600, .b = B_ROWS, .a_columns = true, .beta = 1}, /* one panel: A is read as it lies */
         {.m = 40, .n = 50, .k = 60, .batch = 40, .b = B_ROWS, .activation = FLOW_ACTIVATION_SILU},
         {.m = 1, .n = 2100, .k = 900, .b = B_PACKED},
         {.m = 2, .n = 2100, .k = 900, .b = B_ROWS},

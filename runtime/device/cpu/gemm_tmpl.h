@@ -217,7 +217,7 @@ static void run_chunks(const struct flow_gemm *g, struct panels *panels, const s
         const T *a = base->a + m0 * g->a_row;
         s.c = base->c + m0 * g->c_row;
         if (!s.grouped) {
-            s.a = a, s.a_row = g->a_row, s.a_col = 1;
+            s.a = a, s.a_row = g->a_row, s.a_col = copy_a ? 1 : g->a_col;
             if (copy_a) pack_a(a_copy, a, g->a_row, g->a_col, rows, s.k), s.a = a_copy, s.a_row = A_STRIDE;
         } else if (chunk == copied) {
             copied = pack_chunks(a_copy, a, g->a_col, m, chunks, chunk, s.k);
@@ -246,7 +246,9 @@ static void tile(const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, 
     const T *b = g->packed_b ? g->packed_b : g->b;
     const int64_t b_row = g->packed_b ? 1 : g->b_row, b_col = g->packed_b ? g->k : g->b_col;
     const bool direct = !packed && b_col == 1 && (m1 - m0 <= LOW || (n1 - n0) * g->k * (int64_t)sizeof(T) <= 32768);
-    const bool grouped = g->a_row == 1 && g->a_col != 1, copy_a = g->a_col != 1 || (m1 - m0 > 8 && collides(g->a_row));
+    /* A's columns contiguous: copied by groups, but read as they lie where each element is used once. */
+    const bool columns_of_a = g->a_row == 1 && g->a_col != 1, once = columns_of_a && n1 - n0 <= PANEL && !collides(g->a_col);
+    const bool grouped = columns_of_a && !once, copy_a = !once && (g->a_col != 1 || (m1 - m0 > 8 && collides(g->a_row)));
     for (int64_t j = n0; j < n1; j += BLOCK_COLUMNS) {
         const int64_t columns = n1 - j < BLOCK_COLUMNS ? n1 - j : BLOCK_COLUMNS;
         const int64_t depth = grouped && !packed && !direct ? most(least(DEPTH, B_BLOCK / columns), DEPTH / 4) : DEPTH;
