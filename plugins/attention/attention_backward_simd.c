@@ -13,9 +13,9 @@
 
 /* Queries of a block; what one pass makes of the gradient of keys and values: so many keys by so many vectors. */
 #if defined(__AVX512F__)
-enum { GROUPED = 48, KEYS_SIDE = 8, COLUMNS_SIDE = 2 };
+enum { GROUPED = 96, KEYS_SIDE = 8, COLUMNS_SIDE = 2 };
 #else
-enum { GROUPED = 48, KEYS_SIDE = 4, COLUMNS_SIDE = 2 };
+enum { GROUPED = 96, KEYS_SIDE = 4, COLUMNS_SIDE = 2 };
 #endif
 _Static_assert(GROUPED % ROWS == 0, "a block is made of whole groups");
 
