@@ -85,85 +85,99 @@ INLINE doubles add_wide(doubles sum, real x) {
 #endif
 }
 
-/* Two vectors of counters side by side, since one alone waits for its own results most of the time. */
-enum { PAIR = 2 };
+/* ---- Normal numbers, two vectors of pairs at a time ---- */
 
-/* Words 0 and 1 (of one counter, side by side), words 2 and 3, of the counters first[j], first[j] + 1 .. */
-INLINE void philox(uint64_t key, uint64_t step, const uint64_t *first, bits *radius, bits *angle) {
+/* Philox and what becomes of its words are both one long chain: each alone leaves the processor waiting. So rounds for the words to come
+ * alternate with stages of the numbers in hand, one vector's in the first half of the rounds, the other's in the second; PIN keeps the
+ * compiler from moving them together again. */
+#if defined(__SSE2__)
+#define PIN(a, b) __asm__ volatile("" : "+v"(a), "+v"(b))
+#else
+#define PIN(a, b) ((void)0)
+#endif
+enum { PAIR = 2, ROUNDS = 10, STAGES = ROUNDS / PAIR };
+
+/* Counters first, first + 1 ..: words 0 and 1 of each side by side, and words 2 and 3. */
+struct drawn {
+    bits radius[PAIR], angle[PAIR];
+};
+/* LANES pairs of numbers on their way: u = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); a is the angle, z its square. */
+struct normals {
+    real k, f, series, a, z, sine, cosine, first, second;
+};
+
+INLINE void normals_stage(int stage, struct normals *n, bits radius, bits angle, float factor) {
+    if (stage == 0) {
+        const real u = __builtin_convertvector((whole)(radius >> 1), real) + 0.5f;
+        const bits shifted = (bits)u - 0x3F3504F3u;
+        n->k = __builtin_convertvector((whole)shifted >> 23, real) - 31.0f;
+        n->f = (real)((shifted & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
+        n->a = __builtin_convertvector((whole)angle, real) * 7.3145906e-10f; /* pi/2 * 2^-31 */
+        n->z = n->a * n->a;
+    } else if (stage == 1) {
+        n->series = 0.19884235f + n->f * (-0.17212426f + n->f * (0.16338146f + n->f * -0.10378716f));
+        n->sine = 8.31325871e-3f + n->z * -1.85243573e-4f, n->cosine = -1.38537043e-3f + n->z * 2.31539316e-5f;
+    } else if (stage == 2) {
+        n->series = 0.99999992f + n->f * (-0.50000344f + n->f * (0.33335608f + n->f * (-0.2497156f + n->f * n->series)));
+        n->sine = 0.999999246f + n->z * (-0.166656827f + n->z * n->sine);
+        n->cosine = -0.499999053f + n->z * (4.16635847e-2f + n->z * n->cosine);
+    } else if (stage == 3) {
+        n->series = root((n->k * 0.69314718f + n->f * n->series) * factor);
+        n->sine = n->a * n->sine, n->cosine = (real)((bits)(0.999999953f + n->z * n->cosine) ^ angle << 31);
+    } else {
+        n->first = n->series * n->cosine, n->second = n->series * n->sine;
+    }
+}
+
+INLINE struct drawn philox(const struct update_draw *draw, uint64_t counter, struct normals *n, const struct drawn *hand) {
     words c0[PAIR], c1[PAIR], c2[PAIR], c3[PAIR], count = {0};
     for (int i = 0; i < WIDE; i++) count[i] = (uint64_t)i;
 #pragma GCC unroll 2
     for (int j = 0; j < PAIR; j++)
-        c0[j] = count + first[j], c1[j] = c0[j] >> 32, c2[j] = (words){0} + (step & 0xffffffffu), c3[j] = (words){0} + (step >> 32);
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+        c0[j] = count + (counter + (uint64_t)(j * WIDE)), c1[j] = c0[j] >> 32, c2[j] = (words){0} + (draw->step & 0xffffffffu),
+        c3[j] = (words){0} + (draw->step >> 32);
+    uint32_t k0 = (uint32_t)draw->key, k1 = (uint32_t)(draw->key >> 32);
 #pragma GCC unroll 10
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
 #pragma GCC unroll 2
         for (int j = 0; j < PAIR; j++) {
             const words p0 = multiply(c0[j], 0xD2511F53u), p1 = multiply(c2[j], 0xCD9E8D57u);
             c0[j] = (p1 >> 32) ^ c1[j] ^ (uint64_t)k0, c2[j] = (p0 >> 32) ^ c3[j] ^ (uint64_t)k1;
             c1[j] = p1, c3[j] = p0;
         }
+        if (hand) {
+            const int j = round / STAGES, stage = round % STAGES;
+            normals_stage(stage, &n[j], hand->radius[j], hand->angle[j], draw->factor);
+            if (stage == 0) PIN(n[j].f, n[j].z);
+            else if (stage < 3) PIN(n[j].series, n[j].cosine);
+            else if (stage == 3) PIN(n[j].series, n[j].sine);
+        }
+        if (round > 1) PIN(c0[0], c2[0]);
+        if (round > 1) PIN(c0[1], c2[1]);
         k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     }
+    struct drawn drawn;
 #pragma GCC unroll 2
-    for (int j = 0; j < PAIR; j++)
-        radius[j] = (bits)((c0[j] & 0xffffffffu) | c1[j] << 32), angle[j] = (bits)((c2[j] & 0xffffffffu) | c3[j] << 32);
+    for (int j = 0; j < PAIR; j++) {
+        drawn.radius[j] = (bits)((c0[j] & 0xffffffffu) | c1[j] << 32);
+        drawn.angle[j] = (bits)((c2[j] & 0xffffffffu) | c3[j] << 32);
+    }
+    return drawn;
 }
 
-/* LANES pairs of numbers: `factor` is -2 times the variance. */
-INLINE void normals(bits radius, bits angle, float factor, real *first, real *second) {
-    const real u = __builtin_convertvector((whole)(radius >> 1), real) + 0.5f;
-    const bits shifted = (bits)u - 0x3F3504F3u; /* u = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2) */
-    const real k = __builtin_convertvector((whole)shifted >> 23, real) - 31.0f;
-    const real f = (real)((shifted & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
-    const real series =
-        0.99999992f +
-        f * (-0.50000344f +
-             f * (0.33335608f + f * (-0.2497156f + f * (0.19884235f + f * (-0.17212426f + f * (0.16338146f + f * -0.10378716f))))));
-    const real r = root((k * 0.69314718f + f * series) * factor);
-    const real a = __builtin_convertvector((whole)angle, real) * 7.3145906e-10f, z = a * a; /* pi/2 * 2^-31 */
-    const real sine = a * (0.999999246f + z * (-0.166656827f + z * (8.31325871e-3f + z * -1.85243573e-4f)));
-    const real cosine = 0.999999953f + z * (-0.499999053f + z * (4.16635847e-2f + z * (-1.38537043e-3f + z * 2.31539316e-5f)));
-    *first = r * (real)((bits)cosine ^ angle << 31), *second = r * sine;
-}
+/* Where vector `part` of a span's numbers goes: the cosines; the sines lie half a block further. */
+INLINE int64_t place(int64_t part) { return part * WIDE / 8 * BLOCK + part * WIDE % 8 * 2; }
 
 /* The noise of two blocks. */
-INLINE void noise_blocks(const struct update_draw *draw, uint64_t block, float *to) {
-    for (int part = 0; part < 16 / WIDE; part += PAIR) {
-        const uint64_t first[PAIR] = {block * 8 + (uint64_t)(part * WIDE), block * 8 + (uint64_t)((part + 1) * WIDE)};
-        bits radius[PAIR], angle[PAIR];
-        philox(draw->key, draw->step, first, radius, angle);
-#pragma GCC unroll 2
+static void noise_blocks(const struct update_draw *draw, uint64_t block, float *to) {
+    for (int part = 0; part < 2 * 8 / WIDE; part += PAIR) {
+        const struct drawn drawn = philox(draw, block * 8 + (uint64_t)(part * WIDE), NULL, NULL);
         for (int j = 0; j < PAIR; j++) {
-            real a, b;
-            float *at = to + (part + j) * WIDE / 8 * BLOCK + (part + j) * WIDE % 8 * 2;
-            normals(radius[j], angle[j], draw->factor, &a, &b);
-            *(loose *)at = a, *(loose *)(at + BLOCK / 2) = b;
+            struct normals n;
+            for (int stage = 0; stage < STAGES; stage++) normals_stage(stage, &n, drawn.radius[j], drawn.angle[j], draw->factor);
+            *(loose *)(to + place(part + j)) = n.first, *(loose *)(to + place(part + j) + BLOCK / 2) = n.second;
         }
     }
-}
-
-/* The same, added to scale g. */
-INLINE doubles whole_blocks(const struct update_draw *draw, uint64_t block, float scale, float *g, doubles sum) {
-    for (int part = 0; part < 16 / WIDE; part += PAIR) {
-        const uint64_t first[PAIR] = {block * 8 + (uint64_t)(part * WIDE), block * 8 + (uint64_t)((part + 1) * WIDE)};
-        bits radius[PAIR], angle[PAIR];
-        real square = {0};
-        philox(draw->key, draw->step, first, radius, angle);
-#pragma GCC unroll 2
-        for (int j = 0; j < PAIR; j++) {
-            real a, b;
-            loose *const at = (loose *)(g + (part + j) * WIDE / 8 * BLOCK + (part + j) * WIDE % 8 * 2), *const beside =
-                                                                                                            at + BLOCK / 2 / LANES;
-            normals(radius[j], angle[j], draw->factor, &a, &b);
-            a += *at * scale, b += *beside * scale;
-            *at = a, *beside = b;
-            square += a * a + b * b;
-        }
-        sum = add_wide(sum, square);
-    }
-    return sum;
 }
 
 static double total(doubles sum) {
@@ -172,22 +186,39 @@ static double total(doubles sum) {
     return all;
 }
 
-static double noise_f32(int64_t count, void *gradient, double scale_, const struct update_draw *draw) {
+/* g = scale g + noise over two blocks at a time; `parts` vectors. */
+static double noise_whole(const struct update_draw *draw, float scale, int64_t parts, float *g) {
     const struct update_draw d = *draw;
-    const float scale = (float)scale_;
-    float *g = gradient, part[2 * BLOCK];
+    const uint64_t counter = d.block * 8;
     doubles sum = {0};
-    int64_t i = 0;
-    for (; i + 2 * BLOCK <= count; i += 2 * BLOCK) sum = whole_blocks(&d, d.block + (uint64_t)(i / BLOCK), scale, g + i, sum);
-    double all = total(sum);
-    if (i < count) {
-        noise_blocks(&d, d.block + (uint64_t)(i / BLOCK), part);
-        for (int64_t j = 0; i < count; i++, j++) {
-            g[i] = g[i] * scale + part[j];
-            all += (double)g[i] * (double)g[i];
+    struct drawn hand = philox(&d, counter, NULL, NULL);
+    for (int64_t part = 0; part < parts; part += PAIR) {
+        struct normals n[PAIR];
+        const struct drawn next = philox(&d, counter + (uint64_t)((part + PAIR) * WIDE), n, &hand);
+        real square = {0};
+#pragma GCC unroll 2
+        for (int j = 0; j < PAIR; j++) {
+            loose *const at = (loose *)(g + place(part + j)), *const beside = (loose *)(g + place(part + j) + BLOCK / 2);
+            const real a = n[j].first + *at * scale, b = n[j].second + *beside * scale;
+            *at = a, *beside = b;
+            square += a * a + b * b;
         }
+        sum = add_wide(sum, square);
+        hand = next;
     }
-    return all;
+    return total(sum);
+}
+
+static double noise_f32(int64_t count, void *gradient, double scale, const struct update_draw *draw) {
+    float *g = gradient, part[2 * BLOCK];
+    const int64_t whole_count = count / (2 * BLOCK) * (2 * BLOCK);
+    double sum = whole_count ? noise_whole(draw, (float)scale, whole_count / (2 * LANES), g) : 0;
+    if (whole_count < count) noise_blocks(draw, draw->block + (uint64_t)(whole_count / BLOCK), part);
+    for (int64_t i = whole_count; i < count; i++) {
+        g[i] = g[i] * (float)scale + part[i - whole_count];
+        sum += (double)g[i] * (double)g[i];
+    }
+    return sum;
 }
 
 static double noise_f64(int64_t count, void *gradient, double scale, const struct update_draw *draw) {
