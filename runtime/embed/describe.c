@@ -22,10 +22,9 @@ static bool input_has_symbol(const struct network *network, const char *symbol) 
     return false;
 }
 
-static int describe_instance(flow_graph *graph, const struct flow_describe_options *options, int64_t length, struct report *report,
-                             struct instance **out) {
+static int describe_instance(flow_graph *graph, const struct network *network, const struct flow_describe_options *options, int64_t length,
+                             struct report *report, struct instance **out) {
     const struct allocator *from = &graph->runtime->from;
-    const struct network *network = graph->network;
     size_t count = options->extent_count;
     const char **extents = memory_array(from, count + 1, sizeof *extents);
     struct flow_tensor *inputs = memory_array(from, network->input_count, sizeof *inputs);
@@ -45,14 +44,19 @@ static int describe_instance(flow_graph *graph, const struct flow_describe_optio
     return rc;
 }
 
-int graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out) {
+int graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options, struct report *report,
+                    struct instance **out) {
     int rc = -1;
     for (size_t i = 0; rc < 0 && i < sizeof usual_lengths / sizeof *usual_lengths; i++) {
         report_free(report);
         errors_begin(report, &graph->runtime->from);
-        rc = describe_instance(graph, options, usual_lengths[i], report, out);
+        rc = describe_instance(graph, network, options, usual_lengths[i], report, out);
     }
     return rc;
+}
+
+int graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out) {
+    return graph_sample_of(graph, graph->network, options, report, out);
 }
 
 static void print_shape(struct text *text, const struct flow_tensor *type) {
@@ -99,6 +103,13 @@ static void describe_stream(const struct instance *instance, const char *stream,
     text_format(text, "  state after the first piece: %lld bytes\n", (long long)bytes);
 }
 
+static void describe_unused(const struct network *network, struct text *text) {
+    for (size_t i = 0; i < network->unused_count; i++) {
+        const struct network_unused *unused = &network->unused[i];
+        text_format(text, "unused: %s %s, line %d\n", unused->graph ? "subgraph" : "node", unused->name, unused->at.line);
+    }
+}
+
 static void describe_text(const flow_graph *graph, const struct instance *instance, const struct plan *plan,
                           const struct flow_describe_options *options, struct text *text) {
     struct instance_options symbols = graph_instance_options(graph);
@@ -111,6 +122,31 @@ static void describe_text(const flow_graph *graph, const struct instance *instan
     describe_ports(graph, instance, &symbols, text);
     if (options->stream) describe_stream(instance, options->stream, text);
     plan_describe(plan, options->verbose ? PLAN_VERBOSE : PLAN_TEXT, text);
+    describe_unused(graph->network, text);
+}
+
+/* The plan's object with two members more. */
+static int describe_json(flow_graph *graph, const struct plan *plan, const struct flow_describe_options *options, struct report *report,
+                         struct text *text) {
+    plan_describe(plan, PLAN_JSON, text);
+    while (text->length && text->at[text->length - 1] != '}') text->length--;
+    if (text->length) text->length--;
+    text_put(text, ", \"unused\": [");
+    for (size_t i = 0; i < graph->network->unused_count; i++) {
+        const struct network_unused *unused = &graph->network->unused[i];
+        text_put(text, i ? ", {\"" : "{\"");
+        text_put(text, unused->graph ? "graph\": " : "node\": ");
+        text_json(text, unused->name);
+        text_format(text, ", \"line\": %d, \"column\": %d}", unused->at.line, unused->at.column);
+    }
+    text_put(text, "]");
+    int rc = 0;
+    if (graph->network->training) {
+        text_put(text, ", \"training\": ");
+        rc = training_describe(graph, options, report, text);
+    }
+    text_put(text, "}\n");
+    return rc;
 }
 
 int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *options, flow_errors **errors, char **out) {
@@ -129,10 +165,14 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
     if (rc == 0) {
         struct text text;
         text_init(&text, from);
-        if (given.json) plan_describe(plan, PLAN_JSON, &text);
-        else describe_text(graph, instance, plan, &given, &text);
-        *out = text_out(&text);
-        if (!*out) rc = report_memory(&report);
+        if (given.json) {
+            rc = describe_json(graph, plan, &given, &report, &text);
+        } else {
+            describe_text(graph, instance, plan, &given, &text);
+            if (graph->network->training) rc = training_describe(graph, &given, &report, &text);
+        }
+        if (rc == 0) *out = text_out(&text);
+        if (rc == 0 && !*out) rc = report_memory(&report);
         text_free(&text);
     }
     plan_free(plan);

@@ -52,5 +52,10 @@ int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct i
 struct instance_options graph_instance_options(const flow_graph *graph);
 /* An instance with the extents that the options name and usual ones for the other symbols; the report is begun anew for each attempt. */
 int must_use graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out);
+/* The same for the graph as it is read for a stage. */
+int must_use graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
+                             struct report *report, struct instance **out);
+/* What `train` says, as lines or (options->json) one JSON object. */
+int must_use training_describe(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct text *out);
 
 #endif

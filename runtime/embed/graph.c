@@ -2,6 +2,7 @@
 /* A graph file and its weights. */
 #include "embed/embed.h"
 #include "embed/text_out.h"
+#include "graph/training.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -184,5 +185,6 @@ int flow_graph_check(flow_graph *graph, const char *stream, flow_errors **errors
     struct instance_options options = graph_instance_options(graph);
     options.stream = stream, options.first = stream != NULL;
     int rc = instance_check(&graph->runtime->from, graph->network, &options, &report);
+    if (graph->network->training && training_ready(graph->network->training, &report) < 0 && rc == 0) rc = FLOW_ERROR_GRAPH;
     return errors_end(&report, errors, rc);
 }

@@ -253,7 +253,7 @@ static int parse_attributes(struct build *build, const struct network_node *sour
                             struct instance_node *node, bool *ready) {
     void *attrs = arena_new(&build->made->arena, op->attrs_size);
     int32_t scope = source->scope >= 0 && source->scope < build->network->scope_count ? source->scope : 0;
-    struct attributes_options options = {source->path, "operator", op->name, source->with, build_symbol, &build->symbols[scope],
+    struct attributes_options options = {source->path,          "operator", op->name, source->with, build_symbol, &build->symbols[scope],
                                          build->f32 == FLOW_F64};
     node->attrs = attrs;
     if (!attrs || !(node->priv = arena_new(&build->made->arena, op->priv_size))) return FLOW_ERROR_MEMORY;

@@ -140,8 +140,11 @@ struct unit {
     size_t count, capacity;
     struct frame **frames;
     size_t frame_count, frame_capacity;
-    int32_t depth;  /* bodies of loops around it */
-    int32_t *final; /* places of the drafts in the network, once it is written down; NULL: it has a cycle */
+    int32_t depth;     /* bodies of loops around it */
+    int32_t *final;    /* places of the drafts in the network, once it is written down; NULL: it has a cycle */
+    bool *reached;     /* nodes of the network that something uses */
+    struct map owners; /* of parameters, by path: the first node */
+    bool owned;        /* that map is made */
     struct unit *next;
 };
 
@@ -192,6 +195,7 @@ struct reader {
     int32_t nesting;
     struct arena *keep;        /* the network's, also while stages are looked through and `arena` is another */
     struct training *training; /* of the reading for no stage: takes what is missing; NULL: that is an error */
+    struct map used;           /* paths of nodes that a stage uses in a graph of other variables */
     int32_t quiet;             /* errors are not told */
     bool stopped;              /* out of memory, too large, or too many errors: give up */
     bool memory;

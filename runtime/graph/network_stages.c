@@ -73,8 +73,7 @@ static bool mapping_add(struct reader *reader, struct document *mapping, const c
     return true;
 }
 
-/* Variables as a mapping; later ones win. */
-static struct document *mapping_of(struct reader *reader, const struct training_var *vars, size_t count, struct position at) {
+const struct document *training_vars(struct reader *reader, const struct training_var *vars, size_t count, struct position at) {
     struct document *made = mapping_new(reader, count, at);
     struct map places;
     map_init(&places, &reader->scratch);
@@ -106,7 +105,7 @@ static void gather_one(struct gathering *g, const struct document *key, const st
     struct reader *reader = g->reader;
     const struct document *first = value;
     if (key->varies || map_get(&g->known, key->text, NULL) || !reader_spend(reader, key->at, 16)) return;
-    if (first->varies || g->made->count >= g->room) return;
+    if (first->varies || first->kind == DOCUMENT_MAPPING || g->made->count >= g->room) return;
     if (reader_set(reader, &g->known, key->text, 1)) mapping_add(reader, g->made, key->text, key->at, first);
 }
 
@@ -166,7 +165,7 @@ const struct environment *training_environment(struct reader *reader, const stru
     const struct document *settings = variables_settings(reader, options);
     size_t count = options ? options->var_count : 0;
     if (!settings) return NULL;
-    struct document *given = count ? mapping_of(reader, options->vars, count, source->root->at) : NULL;
+    const struct document *given = count ? training_vars(reader, options->vars, count, source->root->at) : NULL;
     if (count && !given) return NULL;
     const struct document *vars = declared(reader, source, given);
     struct document *with = mapping_new(reader, settings->count + count, settings->at);
@@ -335,14 +334,15 @@ static bool find_section(struct section *section, const struct document *train, 
     for (size_t i = 0; i < depth; i++) {
         const struct document *stages = document_get(section->chain[i], "stages");
         bool there = i < STAGES_DEEP && stages && stages->kind == DOCUMENT_LIST && options->stage[i] < stages->count;
-        if (!there || stages->values[options->stage[i]]->kind != DOCUMENT_MAPPING) {
+        if (there && stages->values[options->stage[i]]->kind != DOCUMENT_MAPPING) return false; /* told where they are listed */
+        if (!there) {
             if (i >= STAGES_DEEP) reader_fail(section->reader, section->chain[i]->at, "stages are nested more than %d deep", STAGES_DEEP);
             else reader_fail_as(section->reader, FLOW_ERROR_USAGE, section->chain[i]->at, "there is no such stage");
             return false;
         }
         section->chain[section->depth++] = stages->values[options->stage[i]];
     }
-    section->stage = options ? options->stage : NULL;
+    section->options = options;
     return true;
 }
 
@@ -357,7 +357,7 @@ static void read_name(struct section *section) {
         return;
     }
     text_init(&text, reader->from);
-    for (size_t i = 0; i + 1 < section->depth; i++) text_format(&text, "%s%zu", i ? "." : "stage", section->stage[i]);
+    for (size_t i = 0; i + 1 < section->depth; i++) text_format(&text, "%s%zu", i ? "." : "stage", section->options->stage[i]);
     const char *made = text.failed ? NULL : arena_text(reader->arena, text.at);
     if (made) section->made->name = made;
     else reader_memory(reader);
@@ -438,11 +438,16 @@ static void check_validates(struct check *check, const struct training *training
                                           .stage_depth = check->depth};
         struct frame *frame = frame_for(check, &options);
         struct training unused;
+        struct training_validate validate = {0};
         struct section section = {.reader = check->reader, .source = check->source, .frame = frame, .made = &unused};
         set_defaults(&unused, training->at);
         unused.datas = training->datas, unused.data_count = training->data_count;
         if (frame) section.environment = frame->environment;
-        if (frame && find_section(&section, document_get(check->source->root, "train"), &options)) training_validate_check(&section, v);
+        if (frame && find_section(&section, document_get(check->source->root, "train"), &options)) {
+            training_validate_check(&section, v, &validate);
+            unused.validates = &validate, unused.validate_count = 1;
+            unused_mark(check->reader, frame, &unused);
+        }
         check->var_count = before;
     }
 }
@@ -475,8 +480,12 @@ static void check_section(struct check *check, bool nested) {
     struct training *training = environment ? training_read(reader, check->source, frame, environment, &options) : NULL;
     check->work += reader->work + 1000;
     if (!training || reader->stopped) return;
-    if (training->stages) check_entries(check, training);
-    else check_validates(check, training);
+    if (training->stages) {
+        check_entries(check, training);
+    } else {
+        unused_mark(reader, frame, training);
+        check_validates(check, training);
+    }
 }
 
 void training_check(struct reader *reader, struct source *source, struct frame *frame, const struct training *training,
@@ -487,6 +496,7 @@ void training_check(struct reader *reader, struct source *source, struct frame *
     int32_t segments = reader->segments;
     bool unsound = reader->unsound;
     reader->arena = &reader->scratch;
+    unused_mark(reader, frame, training);
     if (training->stages) check_entries(&check, training);
     else check_validates(&check, training);
     memory_free(reader->from, check.vars, check.var_room * sizeof *check.vars);

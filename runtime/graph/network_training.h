@@ -18,7 +18,7 @@ struct section {
     const struct environment *environment;
     const struct document *chain[STAGES_DEEP + 1]; /* `train`, then the stages in stages down to the one in hand, as written */
     size_t depth;                                  /* of the chain */
-    const size_t *stage;                           /* its place, depth - 1 numbers */
+    const struct network_options *options;         /* how the file is read: which stage, its variables; NULL */
     struct training *made;
 };
 
@@ -31,6 +31,8 @@ struct training *training_read(struct reader *reader, struct source *source, str
                                const struct network_options *options);
 /* A value as text that reads back as it is: how variables of stages are handed on. NULL after an error. */
 const char *training_value_text(struct reader *reader, const struct document *value);
+/* Variables as a mapping; later ones win. */
+const struct document *training_vars(struct reader *reader, const struct training_var *vars, size_t count, struct position at);
 /* Looks through all stages of what was read for none, each once. */
 void training_check(struct reader *reader, struct source *source, struct frame *frame, const struct training *training,
                     const struct network_options *options);
@@ -67,13 +69,20 @@ const void *training_attrs(struct reader *reader, const char *kind, const char *
 /* What only training needs and is not there. */
 void training_missing(struct section *section, struct position at, const char *what, const char *name, const struct text *why);
 
+/* ---- network_unused.c ---- */
+
+/* What a stage makes use of in its frame. */
+void unused_mark(struct reader *reader, const struct frame *frame, const struct training *training);
+/* Writes down what nothing uses, once all stages were looked through. */
+void unused_write(struct reader *reader, struct source *source, struct frame *file, struct network *network);
+
 /* ---- network_update.c, network_validate.c, network_data.c ---- */
 
 void training_losses(struct section *section);
 void training_updates(struct section *section);
 void training_validates(struct section *section);
-/* The metrics of one entry alone, for which the frame was made. */
-void training_validate_check(struct section *section, size_t index);
+/* One entry, for whose variables the frame was made. */
+void training_validate_check(struct section *section, size_t index, struct training_validate *validate);
 void training_early_stop(struct section *section);
 void training_datas(struct section *section, const struct document *data);
 const struct training_data *training_data_find(const struct section *section, const struct document *name);

@@ -100,7 +100,7 @@ static bool read_update(struct section *section, const struct document *entry, s
 static void check_updates(struct section *section, bool given) {
     const struct training *made = section->made;
     struct reader *reader = section->reader;
-    if (made->steps == 0) return;
+    if (made->steps <= 0 && made->seconds <= 0) return; /* not given: told already */
     if (!given) {
         reader_fail(reader, made->at, "%s needs 'update': which optimizer owns which parameters",
                     section->depth > 1 ? "a stage" : "'train'");

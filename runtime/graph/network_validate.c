@@ -66,10 +66,14 @@ static void read_graph_metric(struct section *section, const struct document *va
     metric->graph = definition->name;
     if (in && !training_mapping(reader, in, "'in' is a mapping from inputs of the subgraph to references")) return;
     const struct document *inputs = graph_inputs(reader, definition);
+    bool named = right;
     metric->pairs = reader_new(reader, in ? in->count : 0, sizeof *metric->pairs);
     for (size_t i = 0; metric->pairs && in && i < in->count && !reader->stopped; i++) {
         const struct document *from = in->values[i];
-        if (!has_input(reader, definition, inputs, in->keys[i])) continue;
+        if (!has_input(reader, definition, inputs, in->keys[i])) {
+            named = false;
+            continue;
+        }
         if (from->kind != DOCUMENT_SCALAR) {
             reader_fail(reader, from->at, "a reference is expected here: the name of a node or input, or NODE.PORT");
             continue;
@@ -77,7 +81,7 @@ static void read_graph_metric(struct section *section, const struct document *va
         metric->pairs[metric->pair_count].input = in->keys[i]->text;
         metric->pairs[metric->pair_count++].ref = training_reference(section, from->text, from->at);
     }
-    if (in || right) check_fed(reader, definition, inputs, in, in ? in->at : value->at);
+    if (named) check_fed(reader, definition, inputs, in, in ? in->at : value->at);
 }
 
 static void read_metrics(struct section *section, const struct document *metrics, struct training_validate *validate) {
@@ -107,25 +111,26 @@ static void read_at(struct reader *reader, const struct document *value, struct 
     }
 }
 
-/* The entry's own variables are known in it. */
+static bool given(const struct section *section, const char *name) {
+    const struct network_options *options = section->options;
+    for (size_t i = 0; options && i < options->var_count; i++)
+        if (strcmp(options->vars[i].name, name) == 0) return true;
+    return false;
+}
+
+/* The entry's own variables are known in it: those that the graph was not read with, with their first values. */
 static const struct environment *entry_environment(struct section *section, const struct training_entry *entry) {
     struct reader *reader = section->reader;
-    size_t count = entry->var_count + (entry->foreach && entry->value_count);
+    size_t most = entry->var_count + 1, count = 0;
+    struct training_var *vars = reader_new(reader, most, sizeof *vars);
+    if (!vars) return NULL;
+    if (entry->foreach && entry->value_count && !given(section, entry->foreach))
+        vars[count++] = (struct training_var){entry->foreach, entry->values[0]};
+    for (size_t i = 0; i < entry->var_count && (!entry->foreach || entry->value_count); i++)
+        if (!given(section, entry->vars[i].name)) vars[count++] = entry->vars[i];
     if (count == 0) return section->environment;
-    struct document *own = reader_new(reader, 1, sizeof *own), *made = reader_new(reader, count * 2, sizeof *made);
-    struct document **keys = reader_new(reader, count, sizeof *keys), **values = reader_new(reader, count, sizeof *values);
-    if (!own || !made || !keys || !values) return NULL;
-    *own = (struct document){.kind = DOCUMENT_MAPPING, .at = entry->at, .count = count, .keys = keys, .values = values};
-    for (size_t i = 0; i < count; i++) {
-        bool first = entry->foreach && entry->value_count && i == 0;
-        const struct training_var *var = first ? NULL : &entry->vars[i - (count - entry->var_count)];
-        made[2 * i] = (struct document){.at = entry->at, .text = first ? entry->foreach : var->name};
-        keys[i] = &made[2 * i];
-        values[i] = document_read(reader->arena, "vars", first ? entry->values[0] : var->value,
-                                  strlen(first ? entry->values[0] : var->value), reader->report);
-        if (!values[i]) return NULL;
-    }
-    return variables_new(reader, section->environment, NULL, own, NULL, NULL);
+    const struct document *own = training_vars(reader, vars, count, entry->at);
+    return own ? variables_new(reader, section->environment, NULL, own, NULL, NULL) : NULL;
 }
 
 /* What is in the entry beside its variables, put in. NULL after an error. */
@@ -190,10 +195,9 @@ void training_validates(struct section *section) {
         read_validate(section, list.values[i], &made->validates[made->validate_count++], false);
 }
 
-void training_validate_check(struct section *section, size_t index) {
-    struct training_validate validate;
+void training_validate_check(struct section *section, size_t index, struct training_validate *validate) {
     struct training_list list = written(section);
-    if (index < list.count) read_validate(section, list.values[index], &validate, true);
+    if (index < list.count) read_validate(section, list.values[index], validate, true);
 }
 
 /* ---- Early stop ---- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "graph/schema.h"
 
+#include "graph/schema_private.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -27,8 +29,8 @@ static const char head[] =
     "{\"type\": \"object\", \"required\": [\"file\"], \"additionalProperties\": false, \"properties\": {\"file\": {\"type\": \"string\"}, "
     "\"rename\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}}}}]},\n"
     "\"seed\": {\"anyOf\": [{\"type\": \"integer\", \"minimum\": 0}, {\"$ref\": \"#/$defs/variable\"}]},\n"
-    "\"data\": {\"type\": \"object\"},\n"
-    "\"train\": {\"type\": \"object\"},\n"
+    "\"data\": {\"$ref\": \"#/$defs/data\"},\n"
+    "\"train\": {\"$ref\": \"#/$defs/train\"},\n"
     "\"run\": {\"type\": \"object\", \"description\": \"what the command line's options say otherwise\"}\n"
     "},\n"
     "\"$defs\": {\n"
@@ -76,6 +78,8 @@ static const char node[] =
     "\"share\": {\"anyOf\": [{\"type\": \"boolean\"}, {\"$ref\": \"#/$defs/variable\"}]},\n"
     "\"carry\": {\"$ref\": \"#/$defs/words\"},\n"
     "\"loop\": {\"$ref\": \"#/$defs/loop\"},\n"
+    "\"recompute\": {\"description\": \"computed again for the gradient, not kept\", \"anyOf\": [{\"type\": \"boolean\"}, {\"$ref\": "
+    "\"#/$defs/variable\"}]},\n"
     "\"doc\": {\"type\": \"string\"}\n"
     "},\n\"allOf\": [\n";
 
@@ -166,15 +170,17 @@ static void write_required(struct text *out, const char *const *names, size_t co
 
 /* ---- Operators ---- */
 
-static size_t write_with(struct text *out, const struct flow_operator *op) {
+size_t schema_with(struct text *out, const struct flow_attrs *rows, const char *also) {
     const char *required[64];
     size_t count = 0;
     text_put(out, "\"with\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {");
-    for (uint32_t i = 0; i < op->attrs.count; i++) {
+    for (uint32_t i = 0; i < rows->count; i++) {
         if (i) text_put(out, ", ");
-        write_attr(out, &op->attrs.at[i]);
-        if (!op->attrs.at[i].fallback && count < 64) required[count++] = op->attrs.at[i].name;
+        write_attr(out, &rows->at[i]);
+        if (!rows->at[i].fallback && count < 64) required[count++] = rows->at[i].name;
     }
+    if (*also && rows->count) text_put(out, ", ");
+    text_put(out, also);
     text_put(out, "}");
     write_required(out, required, count);
     text_put(out, "}");
@@ -207,7 +213,7 @@ static void write_operator(struct text *out, const struct flow_operator *op) {
     text_put(out, "{\"if\": {\"properties\": {\"op\": {\"const\": ");
     text_json(out, op->name);
     text_put(out, "}}, \"required\": [\"op\"]}, \"then\": {\"properties\": {");
-    size_t required = write_with(out, op);
+    size_t required = schema_with(out, &op->attrs, "");
     write_in(out, op);
     text_put(out, "}");
     if (required) text_put(out, ", \"required\": [\"with\"]");
@@ -225,7 +231,8 @@ static void write_names(struct text *out, const struct registry_entry *const *en
         text_json(out, op->summary ? op->summary : "");
         text_put(out, "},\n");
     }
-    text_put(out, "{\"const\": \"parameters\", \"description\": \"all parameters that match a pattern, as one vector\"}]},\n");
+    text_put(out, "{\"const\": \"gradient\", \"description\": \"the derivative of one value by another, or by parameters\"},\n"
+                  "{\"const\": \"parameters\", \"description\": \"all parameters that match a pattern, as one vector\"}]},\n");
 }
 
 int schema_write(struct registry *registry, struct text *out) {
@@ -234,6 +241,8 @@ int schema_write(struct registry *registry, struct text *out) {
     int status = registry_all(registry, &entries, &count, NULL);
     if (status < 0) return status;
     text_put(out, head);
+    status = schema_training(registry, out);
+    if (status < 0) return status;
     text_put(out, "\"dtype\": {\"enum\": [");
     for (int32_t i = 0; i < FLOW_TYPE_COUNT; i++) text_format(out, "%s\"%s\"", i ? ", " : "", dtype_name(i));
     text_put(out, "]},\n");
@@ -244,6 +253,10 @@ int schema_write(struct registry *registry, struct text *out) {
         write_operator(out, entries[i]->op);
         text_put(out, ",\n");
     }
+    text_put(out,
+             "{\"if\": {\"properties\": {\"op\": {\"const\": \"gradient\"}}, \"required\": [\"op\"]}, \"then\": {\"properties\": "
+             "{\"with\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {\"params\": {\"type\": \"string\"}}}}, "
+             "\"required\": [\"in\"]}},\n");
     text_put(out, "{\"if\": {\"properties\": {\"op\": {\"const\": \"parameters\"}}, \"required\": [\"op\"]}, \"then\": {\"properties\": "
                   "{\"with\": {\"type\": \"object\", \"required\": [\"match\"], \"additionalProperties\": false, \"properties\": "
                   "{\"match\": {\"type\": \"string\"}}}}, \"required\": [\"with\"]}}\n]}\n}\n}\n");
