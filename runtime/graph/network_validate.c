@@ -156,6 +156,8 @@ static void read_validate(struct section *section, const struct document *doc, s
     const struct document *data = entry_value(reader, environment, doc, "data"), *state = entry_value(reader, environment, doc, "state");
     const struct document *metrics = entry_value(reader, environment, doc, "metrics");
     training_text(reader, entry_value(reader, environment, doc, "name"), "name", &validate->name);
+    const struct document *name = document_get(doc, "name");
+    validate->name_varies = name && name->varies && validate->entry.foreach && strstr(name->text, validate->entry.foreach);
     const struct training_data *found = data ? training_data_find(section, data) : NULL;
     if (found) validate->data = found->name;
     training_int(reader, every, "every", 1, &validate->every);
@@ -202,9 +204,13 @@ void training_validate_check(struct section *section, size_t index, struct train
 
 /* ---- Early stop ---- */
 
+/* A validation with `foreach` is called by its value: "name[value]", or as its name says. */
 static bool metric_is(const struct training_validate *validate, const struct training_metric *metric, const char *name) {
-    size_t length = strlen(validate->name);
-    return strncmp(name, validate->name, length) == 0 && name[length] == '.' && strcmp(name + length + 1, metric->name) == 0;
+    size_t length = strlen(validate->name), measured = strlen(metric->name), whole = strlen(name);
+    if (whole <= measured || name[whole - measured - 1] != '.' || strcmp(name + whole - measured, metric->name) != 0) return false;
+    if (validate->name_varies) return true;
+    if (strncmp(name, validate->name, length) != 0) return false;
+    return length == whole - measured - 1 || (validate->entry.foreach && name[length] == '[' && name[whole - measured - 2] == ']');
 }
 
 static void check_metric(struct section *section, const struct document *name) {

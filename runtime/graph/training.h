@@ -110,6 +110,7 @@ struct training_metric {
 struct training_validate {
     struct training_entry entry; /* its foreach and vars: where there are any, the graph is read anew for it */
     const char *name;            /* "valid" where not given */
+    bool name_varies;            /* it holds the variable of its `foreach` */
     const char *data;            /* NULL: none, the graph's inputs are fed as in training */
     int64_t every;               /* steps; 0: at the stage's end alone */
     bool at_start, at_end;

@@ -27,6 +27,7 @@ static int read_file(struct trainer *trainer, const struct leaf *leaf, const str
     if (code == 0 && report->count > errors) code = report_code(report);
     if (code == 0 && (!*out || (!graph && !(*out)->training)))
         code = report_add(report, FLOW_ERROR_INTERNAL, (struct position){0}, "a stage is empty");
+    if (code == 0 && !graph) code = training_ready((*out)->training, report);
     if (code < 0) {
         network_free(*out);
         *out = NULL;
@@ -65,7 +66,7 @@ static int descend(struct trainer *trainer, const struct leaf *outer, const stru
     struct training_var loop = {entry->foreach, each ? entry->values[v] : NULL};
     if (!copy_vars(arena, outer->vars, outer->var_count, leaf->vars) ||
         (each && !copy_vars(arena, &loop, 1, leaf->vars + outer->var_count)) ||
-        !copy_vars(arena, entry->vars, entry->var_count, leaf->vars + outer->var_count + each))
+        !copy_vars(arena, entry->vars + v * entry->var_count, entry->var_count, leaf->vars + outer->var_count + each))
         return FLOW_ERROR_MEMORY;
     const char *label = outer->label ? outer->label : "";
     leaf->label = each ? arena_format(arena, "%s[%s=%s]", label, loop.name, loop.value) : arena_text(arena, label);

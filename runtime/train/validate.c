@@ -15,8 +15,10 @@ static const struct training_data *find_data(const struct training *training, co
     return NULL;
 }
 
-static int add(struct stage *stage, size_t index, const char *value, struct validation ***end, struct report *report) {
+/* `at`: the place of its value in `foreach`. */
+static int add(struct stage *stage, size_t index, size_t at, struct validation ***end, struct report *report) {
     const struct training_validate *about = &stage->training->validates[index];
+    const char *value = about->entry.foreach ? about->entry.values[at] : NULL;
     struct validation *made = arena_new(&stage->arena, sizeof *made);
     if (!made) return report_memory(report);
     **end = made, *end = &made->next;
@@ -29,13 +31,13 @@ static int add(struct stage *stage, size_t index, const char *value, struct vali
     if (!vars) return report_memory(report);
     size_t count = 0;
     if (about->entry.foreach) vars[count++] = (struct training_var){about->entry.foreach, value};
-    for (size_t v = 0; v < about->entry.var_count; v++) vars[count++] = about->entry.vars[v];
+    for (size_t v = 0; v < about->entry.var_count; v++) vars[count++] = about->entry.vars[at * about->entry.var_count + v];
     int code = stages_read(stage->trainer, stage->leaf, vars, count, report, &made->network);
     if (code < 0) return code;
     if (index >= made->network->training->validate_count)
         return report_add(report, FLOW_ERROR_GRAPH, about->at, "the validation '%s' is not there with its own variables", about->name);
     made->about = &made->network->training->validates[index];
-    bool told = !value || strcmp(made->about->name, about->name) != 0;
+    bool told = !value || about->name_varies;
     made->name = told ? made->about->name : arena_format(&stage->arena, "%s[%s]", made->about->name, value);
     return made->name ? 0 : report_memory(report);
 }
@@ -45,8 +47,7 @@ int validations_open(struct stage *stage, struct report *report) {
     int code = 0;
     for (size_t v = 0; v < stage->training->validate_count && code == 0; v++) {
         const struct training_entry *entry = &stage->training->validates[v].entry;
-        for (size_t i = 0; i < (entry->foreach ? entry->value_count : 1) && code == 0; i++)
-            code = add(stage, v, entry->foreach ? entry->values[i] : NULL, &end, report);
+        for (size_t i = 0; i < (entry->foreach ? entry->value_count : 1) && code == 0; i++) code = add(stage, v, i, &end, report);
     }
     return code;
 }

@@ -290,6 +290,7 @@ Test(training, validations_with_variables) {
     r = read_with(VALIDATED, &options);
     cr_assert(r.rc == 0 && is(r.network, r.network->training->validates[1].metrics[0].ref, "n2:0"));
     cr_assert_str_eq(r.network->training->validates[1].name, "each-2");
+    cr_assert(r.network->training->validates[1].name_varies && !r.network->training->validates[0].name_varies);
     reading_done(&r);
 }
 
@@ -385,6 +386,8 @@ static const struct {
     {G "train: {steps: 0, early_stop: {metric: valid.a, patience: 1}}\n", 8, 40, "no 'validate' measures 'valid.a'"},
     {G "train: {steps: 0, validate: {metrics: {ab: aux}}, early_stop: {metric: valid.ac, patience: 1}}\n", 8, 72,
      "(did you mean 'valid.ab'?)"},
+    {G "train: {steps: 0, validate: {metrics: {a: aux}}, early_stop: {metric: \"valid[1].a\", patience: 1}}\n", 8, 71,
+     "no 'validate' measures"},
     {G "train: {steps: 0, validate: {metrics: {a: aux}}, early_stop: {metric: valid.a}}\n", 8, 62, "'early_stop' needs 'patience'"},
     {G "train: {steps: 0, checkpoint: {every: 2}}\n", 8, 31, "'checkpoint' needs 'dir'"},
     {G "train: {steps: 0, checkpoint: {dir: a, keep: 0}}\n", 8, 46, "'keep' is an integer of at least 1"},
