@@ -206,6 +206,77 @@ def encoder(b, batch):
     return Case(f"encoder 6x384 T128 B{batch}", c, goal=1.05, flops=layers * batch * t * (24 * d * d + 4 * t * d), items=batch * t, unit="a token")
 
 
+def gpt_graph(precision):
+    return (f"flow: 1\nname: gpt\ninputs: {{tokens: {{dtype: i64, shape: [B, T]}}, target: {{dtype: i64, shape: [B, T]}}}}\n"
+            "graphs:\n  block:\n    inputs: {x: {dtype: f32, shape: [B, T, 128]}}\n    nodes:\n"
+            "      n1: {op: layer_norm, in: x}\n      mix: {op: attention, in: [n1, n1, n1], with: {heads: 4, causal: true, qkv_bias: true, out_bias: true}}\n"
+            "      mixed: {op: add, in: [x, mix]}\n      n2: {op: layer_norm, in: mixed}\n      up: {op: linear, in: n2, with: {units: 512}}\n"
+            "      act: {op: gelu, in: up}\n      down: {op: linear, in: act, with: {units: 128}}\n      y: {op: add, in: [mixed, down]}\n    outputs: {y: y}\n"
+            "nodes:\n  tok: {op: embedding, in: tokens, with: {count: 65, units: 128}}\n  pos: {op: parameter, with: {shape: [256, 128]}}\n"
+            "  h: {op: add, in: [tok, pos]}\n  body: {graph: block, in: h, repeat: 4}\n  norm: {op: layer_norm, in: body}\n"
+            "  head: {op: linear, in: norm, with: {units: 65, bias: false}}\n  loss: {op: cross_entropy, in: {logits: head, target: target}}\n"
+            "outputs: {loss: loss}\ntrain: {loss: loss, steps: 1000000, update: [{params: '*', optimizer: adamw, with: {lr: 0.001, weight_decay: 0.01}}]}\n"
+            f"run: {{precision: {precision}}}\n")
+
+
+def train_gpt(b, half):
+    """A training step of a GPT-like character model: forward, backward, AdamW. 4 layers, width 128, 4 heads, 16 x 256 tokens, vocabulary 65."""
+    torch = b.need_torch()
+    nn, d, heads, layers, batch, t = torch.nn, 128, 4, 4, 16, 256
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.o, self.up, self.down = nn.Linear(d, 3 * d), nn.Linear(d, d), nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+            self.n1, self.n2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        def forward(self, x):
+            n, t, _ = x.shape
+            q, k, v = self.qkv(self.n1(x)).reshape(n, t, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
+            x = x + self.o(nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(n, t, d))
+            return x + self.down(nn.functional.gelu(self.up(self.n2(x))))
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tok, self.pos, self.blocks = nn.Embedding(65, d), nn.Embedding(t, d), nn.Sequential(*[Block() for _ in range(layers)])
+            self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, 65, bias=False)
+        def forward(self, x, y):
+            h = self.blocks(self.tok(x) + self.pos.weight)
+            return nn.functional.cross_entropy(self.head(self.norm(h)).flatten(0, 1), y.flatten())
+    x, y = torch.randint(0, 65, (batch, t)), torch.randint(0, 65, (batch, t))
+    first = Model()
+    params = {"tok.weight": first.tok.weight, "pos.weight": first.pos.weight, "norm.weight": first.norm.weight, "norm.bias": first.norm.bias,
+              "head.weight": first.head.weight}
+    for i, block in enumerate(first.blocks):
+        for j, name in enumerate("qkv"):
+            params[f"body.{i}.mix.w{name}"] = block.qkv.weight[j * d:(j + 1) * d]
+            params[f"body.{i}.mix.b{name}"] = block.qkv.bias[j * d:(j + 1) * d]
+        params |= {f"body.{i}.mix.wo": block.o.weight, f"body.{i}.mix.bo": block.o.bias}
+        for name in ("up", "down", "n1", "n2"):
+            params |= {f"body.{i}.{name}.weight": getattr(block, name).weight, f"body.{i}.{name}.bias": getattr(block, name).bias}
+    params = {k: v.detach().clone() for k, v in params.items()}
+    def of_torch(fused, wrap=lambda m: m):
+        model = Model()
+        model.load_state_dict(first.state_dict())
+        run, opt = wrap(model), torch.optim.AdamW(model.parameters(), lr=0.001, weight_decay=0.01, fused=fused)
+        def step():
+            with torch.enable_grad():
+                opt.zero_grad(set_to_none=True)
+                with torch.autocast("cpu", torch.bfloat16, enabled=half): loss = run(x, y)
+                loss.backward()
+                opt.step()
+            return loss
+        return step
+    c = {"torch": of_torch(False), "torch, fused AdamW": of_torch(True)}
+    if b.compile: c["torch.compile"] = attempt(lambda: of_torch(True, torch.compile))
+    def ours():
+        trainer = b.flow.graph(gpt_graph("bf16" if half else "f32"), params).trainer({"tokens": x, "target": y})
+        return lambda: np.float64(trainer.step())
+    c["libflow"] = attempt(ours)
+    tokens, weights = batch * t, layers * 12 * d * d + 65 * d
+    flops = 3 * tokens * (2 * weights + layers * 2 * t * d)  # backward is twice forward; half of attention's square
+    return Case(f"train GPT 4x128 T256 B16{' bf16 products' if half else ''}", c, goal=1.5 if half else 1.4, flops=flops, items=tokens, unit="a token",
+                tolerance=1e-2 if half else 1e-4)
+
+
 def attention_graph(causal):
     return (f"flow: 1\nname: attention\ninputs: {{q: {{dtype: f32, shape: [B, T, 512]}}, k: {{dtype: f32, shape: [B, S, 512]}}, v: {{dtype: f32, shape: [B, S, 512]}}}}\n"
             f"nodes: {{y: {{op: attention, in: [q, k, v], with: {{heads: 8, projections: false, causal: {str(causal).lower()}}}}}}}\noutputs: {{y: y}}\n")
@@ -373,6 +444,7 @@ def all_cases():
     yield "chain elementwise", lambda b: chain(b, "elementwise")
     yield "chain products linear", lambda b: chain(b, "linear")
     yield "process start", start
+    for half in (False, True): yield f"train GPT{' bf16' if half else ''}", lambda b, half=half: train_gpt(b, half)
     for n in (1, 32): yield f"encoder B{n}", lambda b, n=n: encoder(b, n)
     for t in (512, 2048, 8192): yield f"attention prefill T{t}", lambda b, t=t: attention(b, t, t, True)
     yield "attention decode", lambda b: attention(b, 1, 4096, False)

@@ -21,6 +21,15 @@ class SessionOptions(c.Structure):
     _fields_ = [("size", c.c_uint32), ("streams", c.c_int32), ("stream", c.c_char_p), ("profile", c.c_bool)]
 
 
+class TrainerOptions(c.Structure):
+    _fields_ = [("size", c.c_uint32), ("streams", c.c_int32), ("resume", c.c_bool), ("profile", c.c_bool), ("steps", c.c_int64), ("dir", c.c_char_p)]
+
+
+class Event(c.Structure):
+    _fields_ = [("size", c.c_uint32), ("kind", c.c_int32), ("stage", c.c_char_p), ("stage_number", c.c_int64), ("stage_count", c.c_int64),
+                ("step", c.c_int64), ("steps", c.c_int64), ("total", c.c_int64), ("loss", c.c_double), ("grad_norm", c.c_double), ("rate", c.c_double)]
+
+
 class Error(c.Structure):
     _fields_ = [("code", c.c_int32), ("line", c.c_int32), ("column", c.c_int32), ("file", c.c_char_p), ("text", c.c_char_p)]
 
@@ -62,6 +71,25 @@ class Graph:
 
     def session(self, stream=None):
         return Session(self, stream)
+
+    def trainer(self, inputs):
+        return Trainer(self, inputs)
+
+
+class Trainer:
+    """Steps on the same inputs, one a call."""
+    def __init__(self, graph, inputs):
+        self.library, self.graph, self.handle, self.event = graph.library, graph, c.c_void_p(), Event(c.sizeof(Event))
+        options = TrainerOptions(c.sizeof(TrainerOptions), 1, False, False, 1 << 40, None)
+        self.library.call("flow_trainer_new", graph.handle, c.byref(options), last=c.byref(self.handle))
+        for name, array in inputs.items():
+            array = np.ascontiguousarray(array.detach().numpy() if hasattr(array, "detach") else array)
+            self.library.call("flow_trainer_input", self.handle, name.encode(), c.byref(tensor_of(array)))
+
+    def step(self):
+        self.event.kind = 0
+        while self.event.kind != 2: self.library.call("flow_trainer_next", self.handle, c.byref(self.event))
+        return self.event.loss
 
 
 class Session:
