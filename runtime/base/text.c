@@ -125,8 +125,9 @@ struct map_entry {
 
 void map_init(struct map *map, struct arena *arena) { *map = (struct map){.arena = arena}; }
 
-static struct map_entry *map_slot(struct map_entry *entries, size_t capacity, const char *key) {
-    uint64_t hash = 0xCBF29CE484222325u;
+/* Names come from files. Where the arena lies is not known to who wrote them, so names cannot be made to collide. */
+static struct map_entry *map_slot(const struct map *map, struct map_entry *entries, size_t capacity, const char *key) {
+    uint64_t hash = 0xCBF29CE484222325u ^ ((uint64_t)(uintptr_t)map->arena * 0x9E3779B97F4A7C15u);
     for (const char *c = key; *c; c++) hash = (hash ^ (uint8_t)*c) * 0x100000001B3u;
     size_t i = (size_t)(hash ^ (hash >> 32)) & (capacity - 1);
     while (entries[i].key && strcmp(entries[i].key, key) != 0) i = (i + 1) & (capacity - 1);
@@ -139,10 +140,10 @@ int map_set(struct map *map, const char *key, int64_t value) {
         struct map_entry *entries = arena_array(map->arena, capacity, sizeof *entries);
         if (!entries) return -1;
         for (size_t i = 0; i < map->capacity; i++)
-            if (map->entries[i].key) *map_slot(entries, capacity, map->entries[i].key) = map->entries[i];
+            if (map->entries[i].key) *map_slot(map, entries, capacity, map->entries[i].key) = map->entries[i];
         map->entries = entries, map->capacity = capacity;
     }
-    struct map_entry *slot = map_slot(map->entries, map->capacity, key);
+    struct map_entry *slot = map_slot(map, map->entries, map->capacity, key);
     if (!slot->key) map->count++;
     slot->key = key, slot->value = value;
     return 0;
@@ -150,7 +151,7 @@ int map_set(struct map *map, const char *key, int64_t value) {
 
 bool map_get(const struct map *map, const char *key, int64_t *value) {
     if (!map->count) return false;
-    const struct map_entry *slot = map_slot(map->entries, map->capacity, key);
+    const struct map_entry *slot = map_slot(map, map->entries, map->capacity, key);
     if (slot->key && value) *value = slot->value;
     return slot->key != NULL;
 }
