@@ -159,8 +159,13 @@ bool map_get(const struct map *map, const char *key, int64_t *value) {
 const char *map_nearest(const struct map *map, const char *wanted) {
     struct nearest nearest;
     nearest_init(&nearest, wanted);
-    for (size_t i = 0; i < map->capacity; i++)
-        if (map->entries[i].key) nearest_offer(&nearest, map->entries[i].key);
+    for (size_t i = 0; i < map->capacity; i++) {
+        const char *key = map->entries[i].key;
+        if (!key) continue;
+        /* Of equally near ones the first in the alphabet: the order of entries means nothing. */
+        if (nearest.best && text_distance(wanted, key) == nearest.distance && strcmp(key, nearest.best) < 0) nearest.best = key;
+        else nearest_offer(&nearest, key);
+    }
     return nearest_name(&nearest);
 }
 
