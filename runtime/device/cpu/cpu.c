@@ -11,33 +11,32 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { LINE = 64, PAGE = 4096, HUGE_FROM = 8 << 20 };
+enum { LINE = 64, LARGE_PAGE = 2 << 20, LARGE = 8 << 20 };
 
-/* Large blocks ask for large pages: passes over several arrays at once are a quarter faster for it. A hint, which may come to nothing. */
-static void ask_large_pages(unsigned char *at, int64_t bytes) {
-#ifdef MADV_HUGEPAGE
-    const size_t skip = (size_t)(-(uintptr_t)at % PAGE);
-    if (bytes >= HUGE_FROM) (void)madvise(at + skip, ((size_t)bytes - skip) / PAGE * PAGE, MADV_HUGEPAGE);
-#else
-    (void)at, (void)bytes;
-#endif
-}
+/* Large blocks begin where large pages do, and ask for them: AdamW over 8M parameters took 4.3 ms so, 6 to 7 ms in blocks one after the
+ * other as they come (Zen 4), with and without large pages. What is not touched costs addresses alone. */
+static int64_t alignment(int64_t bytes) { return bytes >= LARGE ? LARGE_PAGE : LINE; }
 
-/* The byte before the block says how far it was moved to be aligned. */
+/* The eight bytes before the block say how far it was moved to be aligned. */
 void *cpu_memory_new(const struct allocator *from, int64_t bytes) {
-    if (bytes < 0 || bytes > PTRDIFF_MAX - LINE) return NULL;
-    unsigned char *raw = from->resize(from->context, NULL, 0, (size_t)bytes + LINE);
+    if (bytes < 0 || bytes > PTRDIFF_MAX - LARGE_PAGE) return NULL;
+    const int64_t line = alignment(bytes);
+    unsigned char *raw = from->resize(from->context, NULL, 0, (size_t)(bytes + line));
     if (!raw) return NULL;
-    size_t shift = LINE - (size_t)((uintptr_t)raw % LINE);
-    raw[shift - 1] = (unsigned char)shift;
-    ask_large_pages(raw + shift, bytes);
+    const int64_t shift = line - (int64_t)((uintptr_t)raw % (uintptr_t)line);
+    memcpy(raw + shift - sizeof shift, &shift, sizeof shift);
+#ifdef MADV_HUGEPAGE
+    if (line == LARGE_PAGE) (void)madvise(raw + shift, (size_t)(bytes / LARGE_PAGE * LARGE_PAGE), MADV_HUGEPAGE); /* a hint */
+#endif
     return raw + shift;
 }
 
 void cpu_memory_free(const struct allocator *from, void *block, int64_t bytes) {
     if (!block) return;
+    int64_t shift;
     unsigned char *at = block;
-    from->resize(from->context, at - at[-1], (size_t)bytes + LINE, 0);
+    memcpy(&shift, at - sizeof shift, sizeof shift);
+    from->resize(from->context, at - shift, (size_t)(bytes + alignment(bytes)), 0);
 }
 
 static int device_memory_new(struct device *device, int64_t bytes, void **out) {
