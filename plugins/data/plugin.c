@@ -2,12 +2,12 @@
 /* Sources of data: each in a file of its own. */
 #include <flow/plugin.h>
 
-extern const struct flow_source data_cifar, data_csv, data_edges, data_events, data_idx, data_mix, data_node_graph, data_sequences,
-    data_series, data_tensors, data_text, data_tokens, data_wav, data_windows;
+extern const struct flow_source data_babi, data_cifar, data_csv, data_edges, data_events, data_idx, data_mix, data_node_graph,
+    data_sequences, data_series, data_tensors, data_text, data_tokens, data_wav, data_windows;
 
-static const struct flow_source *const sources[] = {&data_cifar, &data_csv,        &data_edges,     &data_events, &data_idx,
-                                                    &data_mix,   &data_node_graph, &data_sequences, &data_series, &data_tensors,
-                                                    &data_text,  &data_tokens,     &data_wav,       &data_windows};
+static const struct flow_source *const sources[] = {&data_babi,    &data_cifar, &data_csv,        &data_edges,     &data_events,
+                                                    &data_idx,     &data_mix,   &data_node_graph, &data_sequences, &data_series,
+                                                    &data_tensors, &data_text,  &data_tokens,     &data_wav,       &data_windows};
 
 static const struct flow_plugin plugin = {
     .size = sizeof plugin,

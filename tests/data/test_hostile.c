@@ -35,6 +35,7 @@ static const struct {
            "RIFF\x30\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\x0c\0\0\0abcdefghijkl"),
     SAMPLE("edges", "e.csv", "e.csv", "{nodes: 5}", "source,target\n0,1\n2,3\n4,0\n"),
     SAMPLE("events", "e.csv", "e.csv", "{features: w}", "source,target,time,w\n0,1,5,0.5\n2,3,6,1\n4,0,6.5,2\n"),
+    SAMPLE("babi", "b.txt", "b.txt", "{vocabulary: b.txt, sentences: 2}", "1 A b.\n2 Is it? \tb\t1\n1 C.\n2 D!\n3 Who?\tc,d\n"),
     SAMPLE("sequences", "s.txt", "s.txt", "{length: 3, popularity: true}", "1 2\n1 3\n1 4\n2 4\n2 3\n2 2\n"),
     SAMPLE("series", "s.ts", "s.ts", "{}", "@data\n1,3:0,0:dog\n5:3:cat\n1,2,3:4,5,6:dog\n"),
     SAMPLE("windows", "w.csv", "w.csv", "{columns: a b, context: 2, horizon: 1}", "a,b\n1,2\n3,4\n5,6\n7,8\n"),

@@ -217,6 +217,46 @@ Test(tables, sequences) {
     refused("sequences", "s.txt", "{length: 3}", FLOW_ERROR_FORMAT, "expected `user item`");
 }
 
+Test(tables, babi) {
+    /* alone: a=1 b=2 c=3 c,d=4 d=5 is=6 it=7 who=8 */
+    put_text("b.txt", "1 A b.\n2 Is it? \tb\t1\n3 B a?\n\n4 is it it\r\n5 Who?\tC,d \t1 3\r\n1 c d\n2 who\ta");
+    struct batches_options options = options_of("babi", "b.txt", "{sentences: 2}");
+    options.batch = 3;
+    struct batches *batches = opened(&options);
+    const struct flow_tensor *t = next(batches, 0);
+    cr_expect_eq(batches_rows(batches), 3);
+    IDS(0, 1, 2, 0, 0, 0, 0, /* the newest first; before it nothing */
+        6, 7, 7, 2, 1, 0,    /* only the two newest */
+        3, 5, 0, 0, 0, 0);   /* a new story */
+    IDS(1, 6, 7, 0, 8, 0, 0, 8, 0, 0);
+    IDS(2, 2, 4, 1);
+    REALS(3, 0, -1e4F, 0, 0, 0, -1e4F);
+    batches_close(batches);
+    check_resumes(&options, 4);
+    /* with another file: its words get numbers (a=1 b=2 bb=3 c=4 ..), its questions are none of this one's */
+    put_text("o.txt", "1 bb a b c d e\n2 zoo\tf\n");
+    options = options_of("babi", "b.txt", "{sentences: 1, vocabulary: o.txt|b.txt, count: 13}");
+    options.batch = 3;
+    batches = opened(&options);
+    t = next(batches, 0);
+    cr_expect_eq(batches_rows(batches), 3);
+    IDS(0, 1, 2, 0, 0, 0, 0, 9, 10, 10, 0, 0, 0, 4, 6, 0, 0, 0, 0);
+    IDS(2, 2, 5, 1);
+    batches_close(batches);
+    refused("babi", "b.txt", "{vocabulary: o.txt, count: 12}", FLOW_ERROR_RANGE,
+            "12 different words and the padding need `count` to be 13");
+    refused("babi", "b.txt", "{words: 2}", FLOW_ERROR_RANGE, "the longest sentence has 3 words, and `words` is 2");
+    refused("babi", "b.txt", "{vocabulary: none.txt}", FLOW_ERROR_IO, "none.txt cannot be opened");
+    put_text("b.txt", "1 a\nb c\n");
+    refused("babi", "b.txt", "{}", FLOW_ERROR_FORMAT, "b.txt:2: expected `number sentence` or `number question TAB answer`");
+    put_text("b.txt", "1 a\n2 what?\t \t1\n");
+    refused("babi", "b.txt", "{}", FLOW_ERROR_FORMAT, "b.txt:2: no answer after the question");
+    put_text("b.txt", "1 a\n2 ?!\n");
+    refused("babi", "b.txt", "{}", FLOW_ERROR_FORMAT, "b.txt:2: no words after the number");
+    put_text("b.txt", "1 a\n2 b\n");
+    refused("babi", "b.txt", "{}", FLOW_ERROR_FORMAT, "empty data set");
+}
+
 Test(tables, series) {
     put_text("a.ts", "# head\n@data\n1,3:0,0:dog\n5:3:cat\n");
     put_text("b.ts", "@data\n3,1,5:1,1,1:dog\n");
