@@ -271,7 +271,7 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     const flow_graph *graph = session->graph;
     struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
     if (!entry) return report_memory(report);
-    struct plan_options plan = {session->options.streams, FLOW_DEVICE_CPU, &graph->host};
+    struct plan_options plan = {session->options.streams, FLOW_DEVICE_CPU, &graph->host, false};
     int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
     if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
     else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);

@@ -65,6 +65,11 @@ struct plan_tensor *plan_tensors(struct plan_build *build, size_t count); /* all
 /* Memory for the outputs of a node's step. */
 int must_use plan_produce(struct plan_build *build, const struct instance_node *node, struct plan_tensor *out);
 
+/* May parameters be other ones in the next run? */
+static inline bool plan_changing(const struct plan_build *build) {
+    return build->options->changing || build->instance->phase == FLOW_PHASE_TRAINING;
+}
+
 /* plan_loop.c */
 int must_use plan_loop_body(struct plan_build *build, int32_t node);
 int must_use plan_loop_step(struct plan_build *build, int32_t node);

@@ -130,6 +130,7 @@ struct plan_options {
     int32_t streams; /* most that may be used; 0 counts as 1 */
     int32_t device;
     const struct flow_host *host;
+    bool changing; /* parameters may change from run to run, as they always do in training: nothing is computed from them once */
 };
 
 int must_use plan_new(const struct allocator *from, const struct instance *instance, const struct plan_options *options,

@@ -72,7 +72,7 @@ static bool constant_value(const struct plan_build *build, int32_t value) {
 /* Only the values of parameters and of operators that say so are the same in every run; nodes stand in order, so one pass is enough. */
 static void mark_constant(struct plan_build *build) {
     const struct instance *instance = build->instance;
-    if (instance->phase == FLOW_PHASE_TRAINING) return; /* parameters change from run to run */
+    if (plan_changing(build)) return;
     for (size_t n = 0; n < instance->node_count; n++) {
         const struct instance_node *node = &instance->nodes[n];
         if (!build->needed[n] || node->role != NODE_FORWARD || node->source->kind == NETWORK_LOOP || node->streaming || node->state_count)

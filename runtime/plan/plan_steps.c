@@ -136,7 +136,7 @@ static int converted(struct plan_build *build, enum plan_step_kind kind, int32_t
     if (code < 0) return code;
     cache[value] = out->index, out->value = value;
     const struct instance_value *v = &build->instance->values[value];
-    if (kind == PLAN_WIDEN && v->kind == VALUE_PARAM && build->instance->phase == FLOW_PHASE_INFERENCE) {
+    if (kind == PLAN_WIDEN && v->kind == VALUE_PARAM && !plan_changing(build)) {
         struct plan_block *block = &build->blocks[out->index];
         block->place = PLACE_WIDE, block->index = build->param[value];
         return 0;
@@ -171,7 +171,7 @@ static bool constant_owner(const struct plan_build *build, int32_t value) {
 /* Brings constant operands into the form that nodes of each run need, while the steps computed once are written. */
 static int convert_constants(struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
-    if (build->instance->phase == FLOW_PHASE_TRAINING) return 0;
+    if (plan_changing(build)) return 0;
     struct plan_tensor unused;
     int code = 0;
     for (uint32_t i = 0; i < node->in_count && code == 0; i++) {
@@ -246,7 +246,7 @@ static int add_prepare(struct plan_build *build, int32_t n, const struct plan_te
                        struct plan_tensor *prepared) {
     const struct instance_node *node = &build->instance->nodes[n];
     if (node->infer.packed <= 0 || !node->entry->op->prepare) return 0;
-    bool stored = build->instance->phase == FLOW_PHASE_INFERENCE;
+    bool stored = !plan_changing(build);
     for (uint32_t i = 0; i < node->param_count && stored; i++)
         stored = node->param[i] < 0 || plan_owner(build->instance, node->param[i])->kind == VALUE_PARAM;
     if (stored) {

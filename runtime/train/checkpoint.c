@@ -67,6 +67,15 @@ static int add_feeds(struct snapshot *snapshot, const struct trainer *trainer, c
     return code;
 }
 
+static int add_batch(struct snapshot *snapshot, const struct trainer *trainer, const struct generator *generator) {
+    int code = 0;
+    for (size_t o = 0; o < generator_outputs(generator) && code == 0; o++) {
+        const struct flow_tensor *whole = generator_whole(generator, o);
+        if (whole) code = add_named(snapshot, trainer, whole, "~batch.%zu.%s%s", o, "", generator_name(generator, o));
+    }
+    return code;
+}
+
 static int add_best(struct snapshot *snapshot, const struct trainer *trainer, const struct stage *stage) {
     const struct instance *instance = program_instance(stage->program);
     int code = 0;
@@ -147,6 +156,7 @@ static int take(struct snapshot *snapshot, struct trainer *trainer) {
     if (code == 0) code = add_states(snapshot, trainer, stage->groups);
     if (code == 0) code = add_feeds(snapshot, trainer, program_context(stage->program), "train");
     if (code == 0 && stage->feeding.generator) code = add_feeds(snapshot, trainer, generator_context(stage->feeding.generator), "data");
+    if (code == 0 && stage->feeding.generator) code = add_batch(snapshot, trainer, stage->feeding.generator);
     if (code == 0) code = add_best(snapshot, trainer, stage);
     if (code == 0) code = add_samples(snapshot, trainer, stage);
     if (code == 0) code = add_metadata(snapshot, trainer);
@@ -384,7 +394,13 @@ int checkpoint_restore(struct trainer *trainer, struct stage *stage, struct repo
     stage->bad = checkpoint_number(file, "flow.bad", 0);
     stage->best = real_of(file, "flow.best", NAN), stage->spent = real_of(file, "flow.spent", 0);
     restore_feeds(program_context(stage->program), file, "train");
-    if (stage->feeding.generator) restore_feeds(generator_context(stage->feeding.generator), file, "data");
+    struct generator *generator = stage->feeding.generator;
+    if (generator) restore_feeds(generator_context(generator), file, "data");
+    for (size_t o = 0; generator && o < generator_outputs(generator) && code == 0; o++) {
+        const struct flow_tensor *whole = find(file, "~batch.%zu.%s%s", o, "", generator_name(generator, o));
+        if (whole) code = generator_restore(generator, o, whole, report);
+    }
+    if (code < 0) return code;
     if ((code = samples_restore(stage, file, report)) < 0) return code;
     bool best = false;
     for (size_t t = 0; t < file->count; t++) best = best || strncmp(file->entries[t].name, "~best.", 6) == 0;

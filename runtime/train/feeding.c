@@ -92,6 +92,7 @@ int feeding_open(struct feeding *feeding, struct trainer *trainer, const struct 
                  int32_t step_input, int32_t progress_input, bool validation, int64_t first, uint64_t seed, struct report *report) {
     size_t count = network->input_count;
     *feeding = (struct feeding){.from = trainer->from,
+                                .idle = feeding->idle,
                                 .network = network,
                                 .data = data,
                                 .step_input = step_input,
@@ -117,7 +118,7 @@ int feeding_open(struct feeding *feeding, struct trainer *trainer, const struct 
             if (strcmp(network->inputs[i].name, f->name) == 0 && feeding->output[i] < 0 && feeding->inputs[i].rank < 0)
                 feeding->inputs[i] = f->value;
     for (size_t i = 0; i < count && code == 0; i++)
-        if (feeding->inputs[i].rank < 0 && feeding->output[i] < 0)
+        if (feeding->inputs[i].rank < 0 && feeding->output[i] < 0 && !feeding->idle)
             code = report_add(report, FLOW_ERROR_USAGE, network->inputs[i].at,
                               "input '%s' is fed by nothing: name it under `feeds`%s%s%s%s", network->inputs[i].name,
                               data ? " of data '" : "", data ? data->name : "", data ? "'" : "", data ? "" : ", or give it with --inputs");
@@ -175,7 +176,7 @@ int feeding_types(struct feeding *feeding, struct report *report) {
     int code = 0;
     for (size_t i = 0; i < feeding->network->input_count && code == 0; i++) {
         if (feeding->output[i] >= 0) code = take(feeding, i, source_type(feeding, (size_t)feeding->output[i]), false, report);
-        else if ((int32_t)i != feeding->step_input && (int32_t)i != feeding->progress_input) {
+        else if ((int32_t)i != feeding->step_input && (int32_t)i != feeding->progress_input && feeding->inputs[i].rank >= 0) {
             struct flow_tensor given = feeding->inputs[i];
             code = take(feeding, i, &given, true, report);
         }
@@ -203,6 +204,10 @@ int feeding_next(struct feeding *feeding, struct trainer *trainer, int64_t step,
         if (first && tensor->rank > 0) feeding->rows = tensor->shape[0], first = false;
     }
     return code;
+}
+
+void feeding_restart(struct feeding *feeding) {
+    if (feeding->generator) generator_restart(feeding->generator);
 }
 
 double feeding_waited(const struct feeding *feeding) { return feeding->batches ? batches_waited(feeding->batches) : 0; }

@@ -26,7 +26,9 @@ struct generator {
     int64_t *part_bytes;
     int64_t number; /* of the batch handed out last */
     uint64_t seed;
-    bool made; /* the graph has run */
+    bool made;                 /* there is a batch in hand */
+    struct flow_tensor *whole; /* it, by output */
+    struct flow_tensor *kept;  /* reuse: where it came back from a checkpoint; data NULL */
 };
 
 static char *resolve_path(struct arena *arena, const struct training_data *data) {
@@ -67,9 +69,12 @@ static int read_network(struct generator *generator, const char *path, struct re
                           network->inputs[0].name);
     generator->refs = arena_array(&generator->arena, network->output_count, sizeof *generator->refs);
     generator->given = arena_array(&generator->arena, network->output_count, sizeof *generator->given);
+    generator->whole = arena_array(&generator->arena, network->output_count, sizeof *generator->whole);
+    generator->kept = arena_array(&generator->arena, network->output_count, sizeof *generator->kept);
     generator->parts = arena_array(&generator->arena, network->output_count, sizeof *generator->parts);
     generator->part_bytes = arena_array(&generator->arena, network->output_count, sizeof *generator->part_bytes);
-    if (!generator->refs || !generator->given || !generator->parts || !generator->part_bytes) return report_memory(report);
+    if (!generator->refs || !generator->given || !generator->whole || !generator->kept || !generator->parts || !generator->part_bytes)
+        return report_memory(report);
     for (size_t o = 0; o < network->output_count; o++) generator->refs[o] = network->outputs[o].from;
     return 0;
 }
@@ -94,18 +99,24 @@ static int own_model(struct generator *generator, struct report *report) {
     return code;
 }
 
+static int64_t bytes_of(const struct flow_tensor *t) {
+    int64_t bytes = 0;
+    return plan_bytes(t, &bytes) && bytes > 0 ? bytes : 1;
+}
+
 static int64_t parts_of(const struct generator *generator) {
     const struct training_data *data = generator->data;
     if (data->reuse_epochs <= 0) return 1;
-    const struct flow_tensor *first = program_value(generator->program, 0);
-    int64_t rows = first && first->rank > 0 ? first->shape[0] : 1;
+    int64_t rows = generator->network->output_count && generator->whole[0].rank > 0 ? generator->whole[0].shape[0] : 1;
     int64_t batch = data->reuse_batch > 0 && data->reuse_batch < rows ? data->reuse_batch : rows;
     return data->reuse_epochs * (rows / batch > 0 ? rows / batch : 1);
 }
 
 static int generate(struct generator *generator, uint64_t number, struct report *report) {
-    generator->made = true;
-    return program_run(generator->program, NULL, number, report);
+    int code = program_run(generator->program, NULL, number, report);
+    for (size_t o = 0; code == 0 && o < generator->network->output_count; o++) generator->whole[o] = *program_value(generator->program, o);
+    generator->made = code == 0;
+    return code;
 }
 
 int generator_new(struct trainer *trainer, const struct training_data *data, int64_t first, uint64_t seed, struct report *report,
@@ -128,14 +139,15 @@ int generator_new(struct trainer *trainer, const struct training_data *data, int
                                       .streams = trainer->options.streams,
                                       .seeded = true,
                                       .seed = seed,
+                                      .changing = generator->model == NULL,
                                       .refs = generator->refs,
                                       .ref_count = generator->network ? generator->network->output_count : 0};
     if (code == 0) code = program_new(&options, report, &generator->program);
     /* The extents of what it gives are known when it is planned. */
-    if (code == 0) code = program_plan(generator->program, NULL, report);
+    if (code == 0) code = program_shape(generator->program, NULL, report);
     const struct instance *instance = code == 0 ? program_instance(generator->program) : NULL;
     for (size_t o = 0; code == 0 && o < generator->network->output_count; o++)
-        generator->given[o] = plan_packed_type(&instance->values[instance->refs[o]].type);
+        generator->given[o] = generator->whole[o] = plan_packed_type(&instance->values[instance->refs[o]].type);
     if (code == 0 && data->reuse_batch > 0)
         for (size_t o = 0; o < generator->network->output_count; o++)
             if (generator->given[o].rank > 0 && generator->given[o].shape[0] > data->reuse_batch)
@@ -150,6 +162,8 @@ void generator_free(struct generator *generator) {
     const struct allocator *from = generator->trainer->from;
     for (size_t o = 0; generator->parts && o < generator->network->output_count; o++)
         memory_free(from, generator->parts[o], (size_t)generator->part_bytes[o]);
+    for (size_t o = 0; generator->kept && o < generator->network->output_count; o++)
+        if (generator->kept[o].data) memory_free(from, generator->kept[o].data, (size_t)bytes_of(&generator->kept[o]));
     program_free(generator->program);
     model_free(generator->model);
     tensor_file_close(generator->weights);
@@ -162,7 +176,7 @@ void generator_free(struct generator *generator) {
 static int cut(struct generator *generator, int64_t part, int64_t batch, struct report *report) {
     const struct training_data *data = generator->data;
     for (size_t o = 0; o < generator->network->output_count; o++) {
-        const struct flow_tensor *whole = program_value(generator->program, o);
+        const struct flow_tensor *whole = &generator->whole[o];
         if (whole->rank < 1) {
             generator->given[o] = *whole;
             continue;
@@ -194,18 +208,40 @@ int generator_next(struct generator *generator, struct report *report) {
     generator->number++;
     if (generator->data->reuse_epochs <= 0) {
         int code = generate(generator, (uint64_t)generator->number, report);
-        for (size_t o = 0; code == 0 && o < generator->network->output_count; o++)
-            generator->given[o] = *program_value(generator->program, o);
+        for (size_t o = 0; code == 0 && o < generator->network->output_count; o++) generator->given[o] = generator->whole[o];
         return code;
     }
-    /* How many parts a batch has is known once it is planned; extents do not change. */
+    /* Extents do not change, so how many parts a batch has is known beforehand. */
     int64_t parts = parts_of(generator), batch = generator->number / parts, part = generator->number % parts;
     if (!generator->made || part == 0) {
         int code = generate(generator, (uint64_t)batch, report);
         if (code < 0) return code;
-        parts = parts_of(generator), part = generator->number % parts, batch = generator->number / parts;
     }
     return cut(generator, part, batch, report);
+}
+
+int generator_bind(struct generator *generator, struct report *report) { return program_plan(generator->program, NULL, report); }
+
+void generator_restart(struct generator *generator) {
+    context_reset(program_context(generator->program));
+    generator->number = -1, generator->made = false;
+}
+
+const struct flow_tensor *generator_whole(const struct generator *generator, size_t output) {
+    return generator->data->reuse_epochs > 0 && generator->made ? &generator->whole[output] : NULL;
+}
+
+int generator_restore(struct generator *generator, size_t output, const struct flow_tensor *value, struct report *report) {
+    struct flow_tensor *whole = &generator->whole[output], *kept = &generator->kept[output];
+    if (value->dtype != whole->dtype || bytes_of(value) != bytes_of(whole))
+        return report_add(report, FLOW_ERROR_FORMAT, generator->data->at, "the checkpoint's batch of data '%s' has another shape for '%s'",
+                          generator->data->name, generator_name(generator, output));
+    *kept = *whole;
+    if (!(kept->data = memory_new(generator->trainer->from, (size_t)bytes_of(kept)))) return report_memory(report);
+    int64_t bytes = 0;
+    if (plan_bytes(kept, &bytes) && bytes) memcpy(kept->data, value->data, (size_t)bytes);
+    *whole = *kept, generator->made = true;
+    return 0;
 }
 
 size_t generator_outputs(const struct generator *generator) { return generator->network->output_count; }

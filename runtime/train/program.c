@@ -135,7 +135,7 @@ static int make(struct program *program, const struct flow_tensor *inputs, struc
     for (size_t n = 0; n < options->pass_count && code == 0; n++) code = fill_pass(program, entry, n, &passes[n], report);
     if (code == 0) code = grad_differentiate(entry->instance, passes, options->pass_count, report);
     if (code == 0) code = list_outputs(program, entry, passes, report);
-    struct plan_options plan = {options->streams, FLOW_DEVICE_CPU, options->host};
+    struct plan_options plan = {options->streams, FLOW_DEVICE_CPU, options->host, options->changing};
     return code == 0 ? plan_new(options->from, entry->instance, &plan, report, &entry->plan) : code;
 }
 
@@ -155,7 +155,7 @@ static struct entry *make_place(struct program *program) {
     return oldest;
 }
 
-int program_plan(struct program *program, const struct flow_tensor *inputs, struct report *report) {
+int program_shape(struct program *program, const struct flow_tensor *inputs, struct report *report) {
     struct entry *entry = program->current;
     struct instance_options about = {.inputs = inputs};
     if (!entry || !instance_fits(entry->instance, &about)) entry = find(program, inputs);
@@ -171,7 +171,12 @@ int program_plan(struct program *program, const struct flow_tensor *inputs, stru
     }
     program->current = entry;
     entry->used = ++program->clock;
-    return context_bind(program->context, entry->plan, report);
+    return 0;
+}
+
+int program_plan(struct program *program, const struct flow_tensor *inputs, struct report *report) {
+    int code = program_shape(program, inputs, report);
+    return code == 0 ? context_bind(program->context, program->current->plan, report) : code;
 }
 
 int program_run(struct program *program, const struct flow_tensor *inputs, uint64_t number, struct report *report) {

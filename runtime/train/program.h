@@ -21,6 +21,7 @@ struct program_options {
     const struct flow_host *host;
     int32_t phase, precision, streams;
     bool seeded, profile;
+    bool changing; /* inference between the steps of a training, whose parameters it reads */
     uint64_t seed;
     const struct network_ref *refs; /* values wanted from every run */
     size_t ref_count;
@@ -33,6 +34,8 @@ struct program_options {
 
 int must_use program_new(const struct program_options *options, struct report *report, struct program **out);
 void program_free(struct program *program);
+/* A plan for inputs of these types and extents, not bound: the instance and its values' types, before parameters have values. */
+int must_use program_shape(struct program *program, const struct flow_tensor *inputs, struct report *report);
 /* A plan for inputs of these types and extents (data are not looked at), bound; parameters get their values. */
 int must_use program_plan(struct program *program, const struct flow_tensor *inputs, struct report *report);
 /* One run; `number`: what random operators draw by. */

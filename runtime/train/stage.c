@@ -134,6 +134,27 @@ static int copies_and_resets(struct stage *stage, struct report *report) {
     return code;
 }
 
+/* No step is made and nothing is fed: parameters have the same shapes for any extents that the graph allows, so some are tried. */
+static int plan_idle(struct stage *stage, struct report *report) {
+    static const int64_t extents[] = {1, 16, 64, 1024, 16000};
+    enum { TRIES = sizeof extents / sizeof *extents };
+    const struct network *network = stage->network;
+    struct flow_tensor *given = stage->feeding.inputs, *inputs = arena_array(&stage->arena, network->input_count + 1, sizeof *inputs);
+    if (!inputs) return report_memory(report);
+    int code = FLOW_ERROR_SHAPE;
+    for (int t = 0; t < TRIES && code < 0 && code != FLOW_ERROR_MEMORY; t++) {
+        struct report quiet;
+        report_init(&quiet, stage->trainer->from);
+        struct report *told = t == TRIES - 1 ? report : &quiet;
+        code = instance_inputs(network, NULL, 0, extents[t], stage->trainer->options.precision, told, inputs);
+        for (size_t i = 0; i < network->input_count; i++)
+            if (given[i].rank >= 0) inputs[i] = given[i];
+        if (code == 0) code = program_plan(stage->program, inputs, told);
+        report_free(&quiet);
+    }
+    return code == FLOW_ERROR_MEMORY ? report_memory(report) : code;
+}
+
 static int plan_first(struct stage *stage, struct report *report) {
     struct program_options options = program_options_of(stage, stage->network, FLOW_PHASE_TRAINING);
     options.refs = stage->refs, options.ref_count = stage->ref_count;
@@ -142,7 +163,8 @@ static int plan_first(struct stage *stage, struct report *report) {
     options.profile = stage->trainer->options.profile;
     int code = program_new(&options, report, &stage->program);
     if (code == 0) code = feeding_types(&stage->feeding, report);
-    return code == 0 ? program_plan(stage->program, stage->feeding.inputs, report) : code;
+    if (code == 0) code = stage->feeding.idle ? plan_idle(stage, report) : program_plan(stage->program, stage->feeding.inputs, report);
+    return code == 0 && stage->feeding.generator ? generator_bind(stage->feeding.generator, report) : code;
 }
 
 static int name_stage(struct stage *stage, struct report *report) {
@@ -164,13 +186,14 @@ int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report 
     int code = stages_read(trainer, leaf, NULL, 0, report, &stage->network);
     if (code == 0) {
         stage->training = stage->network->training;
-        stage->steps = trainer->options.steps > 0 ? trainer->options.steps : stage->training->steps;
+        stage->steps = trainer->options.steps > 0 && stage->training->steps != 0 ? trainer->options.steps : stage->training->steps;
         code = name_stage(stage, report);
     }
     if (code == 0) code = list_wants(stage, report);
     if (code == 0) {
         const struct training *training = stage->training;
         const struct training_data *data = find_data(training);
+        stage->feeding.idle = stage->steps == 0 && !data;
         code = feeding_open(&stage->feeding, trainer, stage->network, data, training->feed_step, training->feed_progress, false, first,
                             flow_key(seed, data ? data->name : ""), report);
     }

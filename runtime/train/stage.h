@@ -37,6 +37,7 @@ struct feeding {
     int32_t precision;
     int64_t number; /* of the batch in hand, over all epochs */
     int64_t rows;
+    bool idle; /* no step will be made: inputs may be fed by nothing */
 };
 
 /* One entry of `validate:` with its own variables. */
@@ -155,6 +156,8 @@ int must_use stages_read_graph(struct trainer *trainer, const struct leaf *leaf,
 /* feeding.c */
 int must_use feeding_open(struct feeding *feeding, struct trainer *trainer, const struct network *network, const struct training_data *data,
                           int32_t step_input, int32_t progress_input, bool validation, int64_t first, uint64_t seed, struct report *report);
+/* Validation looks at the same rows each time. */
+void feeding_restart(struct feeding *feeding);
 void feeding_close(struct feeding *feeding, struct trainer *trainer);
 /* Types of all inputs, before the first batch. */
 int must_use feeding_types(struct feeding *feeding, struct report *report);
@@ -173,6 +176,11 @@ const char *generator_name(const struct generator *generator, size_t output);
 const struct flow_tensor *generator_tensor(const struct generator *generator, size_t output);
 int64_t generator_number(const struct generator *generator);
 struct context *generator_context(const struct generator *generator);
+int must_use generator_bind(struct generator *generator, struct report *report); /* once the trainer's parameters have their values */
+void generator_restart(struct generator *generator);                             /* from its first batch, states as at the start */
+/* `reuse`: the whole batch of which parts are still to be given; NULL: none. A checkpoint keeps it. */
+const struct flow_tensor *generator_whole(const struct generator *generator, size_t output);
+int must_use generator_restore(struct generator *generator, size_t output, const struct flow_tensor *value, struct report *report);
 
 /* stage.c */
 int must_use stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report *report, struct stage **out);

@@ -162,6 +162,7 @@ static int run_all(struct stage *stage, struct validation *validation, struct to
     struct context *context = program_context(validation->program), *training = program_context(stage->program);
     int64_t batches = feeding_in_epoch(feeding);
     if (batches == INT64_MAX) batches = 1;
+    feeding_restart(feeding);
     int code = feeding_types(feeding, report);
     for (int64_t b = 0; b < batches && code == 0; b++) {
         code = feeding_next(feeding, stage->trainer, stage->step, stage_progress(stage), report);
