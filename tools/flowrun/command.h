@@ -16,13 +16,15 @@ struct pairs {
 struct command {
     const char *name; /* of the subcommand */
     const char *graph;
-    const char *file; /* second operand: verify FILE, ops NAME */
+    const char *file;  /* second operand: verify FILE, ops NAME, compare RUN */
+    struct pairs rest; /* more operands: of compare */
+    const char *line;  /* as it was typed, for the page of a run */
     struct pairs set, input, output, feedback, extent;
-    const char *inputs, *outputs, *weights, *cotangents;
-    const char *device, *plugin_path, *format, *stream, *page, *precision;
+    const char *inputs, *outputs, *weights, *cotangents, *save;
+    const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
     int32_t threads, streams;
     int64_t steps; /* 0: not given */
-    bool seeded, json, quiet, verbose, profile, schema;
+    bool seeded, json, quiet, verbose, profile, schema, resume, gradients;
     uint64_t seed;
     double rtol, atol; /* < 0: as the file says */
 };
@@ -53,15 +55,19 @@ const char *color(const char *escape);
 double seconds_now(void);  /* monotonic */
 int64_t peak_memory(void); /* largest resident set so far, bytes */
 
+int command_default(struct command *command); /* flowrun GRAPH */
 int command_run(struct command *command);
+int command_train(struct command *command);
+int command_compare(struct command *command);
 int command_grad(struct command *command);
 int command_verify(struct command *command);
 int command_check(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
 
-/* SIGINT and SIGTERM cancel this session (NULL: none). */
+/* SIGINT and SIGTERM cancel this session, this trainer (NULL: none). */
 void interrupt_watch(flow_session *session);
+void interrupt_watch_trainer(flow_trainer *trainer);
 bool interrupted(void);
 
 #endif

@@ -34,6 +34,8 @@ static const struct option options[] = {
     OPTION("json", OPTION_FLAG, json),         OPTION("quiet", OPTION_FLAG, quiet),
     OPTION("verbose", OPTION_FLAG, verbose),   OPTION("profile", OPTION_FLAG, profile),
     OPTION("schema", OPTION_FLAG, schema),     OPTION("cotangents", OPTION_TEXT, cotangents),
+    OPTION("save", OPTION_TEXT, save),         OPTION("dir", OPTION_TEXT, dir),
+    OPTION("resume", OPTION_FLAG, resume),     OPTION("gradients", OPTION_FLAG, gradients),
 };
 enum { OPTION_TOTAL = sizeof options / sizeof *options };
 
@@ -68,13 +70,17 @@ static int unknown_option(const char *name, size_t length) {
     return command_say(EXIT_USAGE, "there is no option --%s; see flowrun --help", word);
 }
 
-static int add_pair(struct pairs *pairs, const char *name, const char *value) {
-    if (!strchr(value, '=')) return command_say(EXIT_USAGE, "--%s takes NAME=VALUE, found '%s'", name, value);
+static int add_word(struct pairs *pairs, const char *value) {
     const char **grown = realloc(pairs->at, (pairs->count + 1) * sizeof *grown);
     if (!grown) return command_say(EXIT_FAILED, "out of memory");
     pairs->at = grown;
     pairs->at[pairs->count++] = value;
     return 0;
+}
+
+static int add_pair(struct pairs *pairs, const char *name, const char *value) {
+    if (!strchr(value, '=')) return command_say(EXIT_USAGE, "--%s takes NAME=VALUE, found '%s'", name, value);
+    return add_word(pairs, value);
 }
 
 static int parse_integer(const char *name, const char *value, long long low, long long high, long long *out) {
@@ -144,6 +150,7 @@ int command_parse(struct command *command, int count, char **words) {
             rc = parse_option(command, words[i], i + 1 < count ? words[i + 1] : NULL, &used);
         else if (!command->graph) command->graph = words[i];
         else if (!command->file) command->file = words[i];
+        else if (strcmp(command->name, "compare") == 0) rc = add_word(&command->rest, words[i]);
         else rc = command_say(EXIT_USAGE, "'%s' is one word too many; see flowrun --help", words[i]);
         if (rc) return rc;
         i += used;
@@ -152,7 +159,8 @@ int command_parse(struct command *command, int count, char **words) {
 }
 
 void command_free(struct command *command) {
-    free(command->set.at), free(command->input.at), free(command->output.at), free(command->feedback.at), free(command->extent.at);
+    free(command->set.at), free(command->input.at), free(command->output.at), free(command->feedback.at), free(command->extent.at),
+        free(command->rest.at);
 }
 
 /* Wrong usage and wrong graphs, as against runs and files that failed. `graph`: the one that is being read, which is wrong whatever the

@@ -3,63 +3,20 @@
  * same time stand below; pairs of milliseconds are marked on all of them. */
 #include "flowrun/page.h"
 
+#include "flowrun/markup.h"
 #include "flowrun/print.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 1120, WAVE_HEIGHT = 170, SERIES_HEIGHT = 120, BAR_HEIGHT = 34, COLUMNS = 1120, PLAY_SECONDS = 120 };
 
-/* HTML under construction; `failed` is checked once, at the end. */
 struct page {
-    char *at;
-    size_t length, room;
-    bool failed;
+    struct markup out;
     double seconds;                  /* of the recording; 0: none */
     const struct flow_tensor *spans; /* pairs of milliseconds; NULL */
 };
-
-static void put_bytes(struct page *page, const char *bytes, size_t length) {
-    if (page->failed) return;
-    if (page->length + length + 1 > page->room) {
-        size_t room = 2 * (page->length + length) + 65536;
-        char *grown = realloc(page->at, room);
-        if (!grown) {
-            page->failed = true;
-            return;
-        }
-        page->at = grown, page->room = room;
-    }
-    memcpy(page->at + page->length, bytes, length);
-    page->length += length;
-}
-
-static void put(struct page *page, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
-static void put(struct page *page, const char *format, ...) {
-    char line[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    if (length > 0) put_bytes(page, line, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
-}
-
-static void put_escaped(struct page *page, const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++) {
-        const char *entity = text[i] == '<'   ? "&lt;"
-                             : text[i] == '>' ? "&gt;"
-                             : text[i] == '&' ? "&amp;"
-                             : text[i] == '"' ? "&quot;"
-                                              : NULL;
-        if (entity) put_bytes(page, entity, strlen(entity));
-        else put_bytes(page, text + i, 1);
-    }
-}
-
-static void put_text(struct page *page, const char *text) { put_escaped(page, text, strlen(text)); }
 
 static const char style[] =
     ":root{--ink:#1c2733;--soft:#64748b;--line:#e2e8f0;--paper:#fff;--ground:#f6f8fb;--wave:#3b6fb6;--series:#0f9d76;--span:#f5a52433;--"
@@ -92,9 +49,9 @@ static void put_spans(struct page *page, int height) {
     if (!page->spans || page->seconds <= 0) return;
     for (int64_t i = 0; i < page->spans->shape[0]; i++) {
         double from = span_edge(page->spans, i, 0) / page->seconds * WIDTH, to = span_edge(page->spans, i, 1) / page->seconds * WIDTH;
-        put(page, "<rect class=span x=%.1f y=0 width=%.1f height=%d />", from, to > from ? to - from : 0, height);
-        put(page, "<line class=edge x1=%.1f x2=%.1f y1=0 y2=%d /><line class=edge x1=%.1f x2=%.1f y1=0 y2=%d />", from, from, height, to,
-            to, height);
+        markup_put(&page->out, "<rect class=span x=%.1f y=0 width=%.1f height=%d />", from, to > from ? to - from : 0, height);
+        markup_put(&page->out, "<line class=edge x1=%.1f x2=%.1f y1=0 y2=%d /><line class=edge x1=%.1f x2=%.1f y1=0 y2=%d />", from, from,
+                   height, to, to, height);
     }
 }
 
@@ -105,21 +62,24 @@ static void put_time_axis(struct page *page, int height) {
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths && page->seconds / tick > 12; i++) tick = lengths[i];
     for (double t = 0; page->seconds > 0 && t <= page->seconds; t += tick) {
         double x = t / page->seconds * WIDTH;
-        put(page, "<line class=grid x1=%.1f x2=%.1f y1=0 y2=%d /><text x=%.1f y=%d>%g s</text>", x, x, height, x + 3, height + 13, t);
+        markup_put(&page->out, "<line class=grid x1=%.1f x2=%.1f y1=0 y2=%d /><text x=%.1f y=%d>%g s</text>", x, x, height, x + 3,
+                   height + 13, t);
     }
 }
 
 static void begin_chart(struct page *page, const char *name, const struct flow_tensor *tensor, int height) {
     char type[160];
-    put(page, "<figure><figcaption><b>");
-    put_text(page, name);
-    put(page, "</b><span>%s</span></figcaption><svg class=time viewBox='0 0 %d %d' preserveAspectRatio=none>",
-        print_type(tensor, type, sizeof type), WIDTH, height + 18);
+    markup_put(&page->out, "<figure><figcaption><b>");
+    markup_text(&page->out, name);
+    markup_put(&page->out, "</b><span>%s</span></figcaption><svg class=time viewBox='0 0 %d %d' preserveAspectRatio=none>",
+               print_type(tensor, type, sizeof type), WIDTH, height + 18);
     put_spans(page, height);
     put_time_axis(page, height);
 }
 
-static void end_chart(struct page *page, int height) { put(page, "<line class=head x1=-9 x2=-9 y1=0 y2=%d /></svg></figure>\n", height); }
+static void end_chart(struct page *page, int height) {
+    markup_put(&page->out, "<line class=head x1=-9 x2=-9 y1=0 y2=%d /></svg></figure>\n", height);
+}
 
 /* Lowest and highest sample of each column: what a wave looks like from afar. */
 static void put_wave(struct page *page, const char *name, const struct flow_tensor *wave) {
@@ -130,7 +90,7 @@ static void put_wave(struct page *page, const char *name, const struct flow_tens
         if (isfinite(value) && value > peak) peak = value;
     }
     begin_chart(page, name, wave, WAVE_HEIGHT);
-    put(page, "<path class=wave d='");
+    markup_put(&page->out, "<path class=wave d='");
     for (int64_t column = 0; column < COLUMNS; column++) {
         double low = 0, high = 0;
         for (int64_t i = column * count / COLUMNS; i < (column + 1) * count / COLUMNS; i++) {
@@ -139,9 +99,9 @@ static void put_wave(struct page *page, const char *name, const struct flow_tens
             if (value > high) high = value;
         }
         double middle = WAVE_HEIGHT / 2.0, scale = 0.94 * middle / peak;
-        put(page, "M%lld %.1fh.9V%.1fh-.9z", (long long)column, middle - high * scale, middle - low * scale + 0.6);
+        markup_put(&page->out, "M%lld %.1fh.9V%.1fh-.9z", (long long)column, middle - high * scale, middle - low * scale + 0.6);
     }
-    put(page, "'/>");
+    markup_put(&page->out, "'/>");
     end_chart(page, WAVE_HEIGHT);
 }
 
@@ -157,20 +117,20 @@ static void put_series(struct page *page, const char *name, const struct flow_te
     if (low >= 0 && high <= 1) low = 0, high = 1;
     if (!(high > low)) low -= 0.5, high = low + 1;
     begin_chart(page, name, series, SERIES_HEIGHT);
-    put(page, "<text x=4 y=12>%.3g</text><text x=4 y=%d>%.3g</text>", high, SERIES_HEIGHT - 4, low);
+    markup_put(&page->out, "<text x=4 y=12>%.3g</text><text x=4 y=%d>%.3g</text>", high, SERIES_HEIGHT - 4, low);
     for (int pass = 0; pass < 2; pass++) {
-        put(page, "<path class=%s d='", pass ? "curve" : "under");
-        if (!pass) put(page, "M0 %dL", SERIES_HEIGHT);
+        markup_put(&page->out, "<path class=%s d='", pass ? "curve" : "under");
+        if (!pass) markup_put(&page->out, "M0 %dL", SERIES_HEIGHT);
         for (int64_t p = 0; p < points; p++) {
             double sum = 0;
             int64_t from = p * count / points, to = (p + 1) * count / points;
             for (int64_t i = from; i < to; i++) sum += flow_tensor_real(series, i);
             double value = sum / (double)(to - from);
             if (!isfinite(value)) value = low;
-            put(page, "%s%.1f %.1f", p || !pass ? " " : "M", ((double)p + 0.5) / (double)points * WIDTH,
-                SERIES_HEIGHT * (high - value) / (high - low));
+            markup_put(&page->out, "%s%.1f %.1f", p || !pass ? " " : "M", ((double)p + 0.5) / (double)points * WIDTH,
+                       SERIES_HEIGHT * (high - value) / (high - low));
         }
-        put(page, pass ? "'/>" : " %d %dz'/>", WIDTH, SERIES_HEIGHT);
+        markup_put(&page->out, pass ? "'/>" : " %d %dz'/>", WIDTH, SERIES_HEIGHT);
     }
     end_chart(page, SERIES_HEIGHT);
 }
@@ -182,26 +142,27 @@ static void put_span_table(struct page *page, const char *name) {
     for (int64_t i = 0; i < spans->shape[0]; i++) {
         double from = span_edge(spans, i, 0), to = span_edge(spans, i, 1);
         total += to - from;
-        put(page, "<rect class=bar rx=4 x=%.1f y=6 width=%.1f height=%d />", from / page->seconds * WIDTH,
-            (to - from) / page->seconds * WIDTH, BAR_HEIGHT - 12);
+        markup_put(&page->out, "<rect class=bar rx=4 x=%.1f y=6 width=%.1f height=%d />", from / page->seconds * WIDTH,
+                   (to - from) / page->seconds * WIDTH, BAR_HEIGHT - 12);
     }
     end_chart(page, BAR_HEIGHT);
-    put(page,
+    markup_put(
+        &page->out,
         "<figure><figcaption><b>%lld segments</b><span>%.2f s of %.2f s</span></figcaption><table><tr><th>#<th>from<th>to<th>length</tr>",
         (long long)spans->shape[0], total, page->seconds);
     for (int64_t i = 0; i < spans->shape[0]; i++) {
         double from = span_edge(spans, i, 0), to = span_edge(spans, i, 1);
-        put(page, "<tr data-at=%.3f><td>%lld<td>%.2f s<td>%.2f s<td>%.2f s</tr>", from, (long long)i + 1, from, to, to - from);
+        markup_put(&page->out, "<tr data-at=%.3f><td>%lld<td>%.2f s<td>%.2f s<td>%.2f s</tr>", from, (long long)i + 1, from, to, to - from);
     }
-    put(page, "</table></figure>\n");
+    markup_put(&page->out, "</table></figure>\n");
 }
 
 static void put_words(struct page *page, const char *name, const struct flow_tensor *text) {
-    put(page, "<figure><figcaption><b>");
-    put_text(page, name);
-    put(page, "</b></figcaption><pre>");
-    put_escaped(page, text->data, (size_t)text->shape[0]);
-    put(page, "</pre></figure>\n");
+    markup_put(&page->out, "<figure><figcaption><b>");
+    markup_text(&page->out, name);
+    markup_put(&page->out, "</b></figcaption><pre>");
+    markup_escaped(&page->out, text->data, (size_t)text->shape[0]);
+    markup_put(&page->out, "</pre></figure>\n");
 }
 
 static void put_values(struct page *page, const char *name, const struct flow_tensor *tensor) {
@@ -212,22 +173,11 @@ static void put_values(struct page *page, const char *name, const struct flow_te
         double value = flow_tensor_real(tensor, i);
         if (isfinite(value)) low = value < low ? value : low, high = value > high ? value : high;
     }
-    put(page, "<figure><figcaption><b>");
-    put_text(page, name);
-    put(page, "</b><span>%s", print_type(tensor, type, sizeof type));
-    if (low <= high) put(page, ", %.5g .. %.5g", low, high);
-    put(page, "</span></figcaption></figure>\n");
-}
-
-static void put_base64(struct page *page, const unsigned char *bytes, size_t length) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < length; i += 3) {
-        unsigned word =
-            (unsigned)bytes[i] << 16 | (i + 1 < length ? (unsigned)bytes[i + 1] << 8 : 0) | (i + 2 < length ? bytes[i + 2] : 0u);
-        char four[4] = {digits[word >> 18], digits[word >> 12 & 63], i + 1 < length ? digits[word >> 6 & 63] : '=',
-                        i + 2 < length ? digits[word & 63] : '='};
-        put_bytes(page, four, 4);
-    }
+    markup_put(&page->out, "<figure><figcaption><b>");
+    markup_text(&page->out, name);
+    markup_put(&page->out, "</b><span>%s", print_type(tensor, type, sizeof type));
+    if (low <= high) markup_put(&page->out, ", %.5g .. %.5g", low, high);
+    markup_put(&page->out, "</span></figcaption></figure>\n");
 }
 
 /* The recording as 16-bit wav inside the page. */
@@ -237,7 +187,7 @@ static void put_audio(struct page *page, const struct flow_tensor *wave, double 
     size_t data = 2 * (size_t)count;
     unsigned char *bytes = malloc(44 + data);
     if (!bytes) {
-        page->failed = true;
+        page->out.failed = true;
         return;
     }
     uint32_t rate32 = (uint32_t)rate, sizes[] = {(uint32_t)(36 + data), 16, 0x00010001, rate32, 2 * rate32, 0x00100002, (uint32_t)data};
@@ -248,9 +198,9 @@ static void put_audio(struct page *page, const struct flow_tensor *wave, double 
         int sample = (int)lrint(32767 * (value > 1 ? 1 : value < -1 ? -1 : isnan(value) ? 0 : value));
         bytes[44 + 2 * i] = (unsigned char)(sample & 255), bytes[45 + 2 * i] = (unsigned char)(sample >> 8 & 255);
     }
-    put(page, "<audio controls src='data:audio/wav;base64,");
-    put_base64(page, bytes, 44 + data);
-    put(page, "'></audio>\n");
+    markup_put(&page->out, "<audio controls src='data:audio/wav;base64,");
+    markup_base64(&page->out, bytes, 44 + data);
+    markup_put(&page->out, "'></audio>\n");
     free(bytes);
 }
 
@@ -264,8 +214,8 @@ static void put_script(struct page *page) {
         "r=s.getBoundingClientRect();a.currentTime=(e.clientX-r.left)/r.width*T;a.play()});"
         "document.querySelectorAll('[data-at]').forEach(r=>{r.style.cursor='pointer';r.onclick=()=>{a.currentTime=r.dataset.at;a.play()}})}"
         "</script>\n";
-    put(page, "<script>const T=%.6f,W=%d</script>", page->seconds, WIDTH);
-    put_bytes(page, script, strlen(script));
+    markup_put(&page->out, "<script>const T=%.6f,W=%d</script>", page->seconds, WIDTH);
+    markup_bytes(&page->out, script, strlen(script));
 }
 
 static bool is_series(const struct flow_tensor *tensor) {
@@ -288,13 +238,14 @@ static void put_output(struct page *page, const char *name, const struct flow_te
 
 static void put_figures(struct page *page, const struct drive *drive) {
     struct flow_memory memory = flow_session_memory(drive->session);
-    put(page, "<figure><dl><div><dt>time</dt><dd>%.1f ms</dd></div><div><dt>runs</dt><dd>%lld</dd></div>", 1e3 * drive->seconds,
-        (long long)drive->runs);
+    markup_put(&page->out, "<figure><dl><div><dt>time</dt><dd>%.1f ms</dd></div><div><dt>runs</dt><dd>%lld</dd></div>",
+               1e3 * drive->seconds, (long long)drive->runs);
     if (page->seconds > 0)
-        put(page, "<div><dt>faster than real time</dt><dd>%.0f x</dd></div>", page->seconds / (drive->seconds > 0 ? drive->seconds : 1e-9));
-    put(page, "<div><dt>parameters</dt><dd>%.2f MiB</dd></div><div><dt>planned memory</dt><dd>%.2f MiB</dd></div>",
-        (double)memory.params / 1048576, (double)memory.arena / 1048576);
-    put(page, "<div><dt>resident</dt><dd>%.1f MiB</dd></div></dl></figure>\n", (double)peak_memory() / 1048576);
+        markup_put(&page->out, "<div><dt>faster than real time</dt><dd>%.0f x</dd></div>",
+                   page->seconds / (drive->seconds > 0 ? drive->seconds : 1e-9));
+    markup_put(&page->out, "<div><dt>parameters</dt><dd>%.2f MiB</dd></div><div><dt>planned memory</dt><dd>%.2f MiB</dd></div>",
+               (double)memory.params / 1048576, (double)memory.arena / 1048576);
+    markup_put(&page->out, "<div><dt>resident</dt><dd>%.1f MiB</dd></div></dl></figure>\n", (double)peak_memory() / 1048576);
 }
 
 int page_write(const char *path, const struct drive *drive, const struct flow_tensor *const *outputs, size_t count) {
@@ -307,15 +258,15 @@ int page_write(const char *path, const struct drive *drive, const struct flow_te
     }
     for (size_t i = 0; i < count; i++)
         if (outputs[i] && is_spans(outputs[i]) && !page.spans) page.spans = outputs[i];
-    put(&page, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>");
-    put_text(&page, name ? name : drive->command->graph);
-    put(&page, "</title><style>");
-    put_bytes(&page, style, strlen(style));
-    put(&page, "</style><main><h1>");
-    put_text(&page, name ? name : drive->command->graph);
-    put(&page, "</h1><p>");
-    put_text(&page, doc ? doc : "");
-    put(&page, "</p>\n");
+    markup_put(&page.out, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>");
+    markup_text(&page.out, name ? name : drive->command->graph);
+    markup_put(&page.out, "</title><style>");
+    markup_bytes(&page.out, style, strlen(style));
+    markup_put(&page.out, "</style><main><h1>");
+    markup_text(&page.out, name ? name : drive->command->graph);
+    markup_put(&page.out, "</h1><p>");
+    markup_text(&page.out, doc ? doc : "");
+    markup_put(&page.out, "</p>\n");
     for (size_t i = 0; i < drive->sources.count; i++) {
         const struct source *source = &drive->sources.at[i];
         if (!source->name || source->tensor.rank < 1 || source->rate <= 0) continue;
@@ -326,10 +277,6 @@ int page_write(const char *path, const struct drive *drive, const struct flow_te
         if (outputs[i]) put_output(&page, flow_graph_output(drive->graph, i).name, outputs[i]);
     put_figures(&page, drive);
     put_script(&page);
-    put(&page, "</main></html>\n");
-    flow_errors *errors = NULL;
-    int rc = page.failed ? command_say(EXIT_FAILED, "out of memory") : 0;
-    if (rc == 0 && flow_file_write_bytes(drive->runtime, path, page.at, page.length, &errors) < 0) rc = command_fail(errors);
-    free(page.at);
-    return rc;
+    markup_put(&page.out, "</main></html>\n");
+    return markup_write(&page.out, drive->runtime, path);
 }

@@ -158,15 +158,18 @@ static int open_defaults(struct sources *sources, const struct command *command,
     return 0;
 }
 
-int sources_open(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live) {
+int sources_given(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live) {
     *sources = (struct sources){.count = flow_graph_inputs(graph)};
     sources->at = calloc(sources->count ? sources->count : 1, sizeof *sources->at);
     if (!sources->at) return command_say(EXIT_FAILED, "out of memory");
     for (size_t i = 0; i < sources->count; i++) sources->at[i].port = flow_graph_input(graph, i), sources->at[i].tensor.rank = -1;
     int rc = open_named(sources, command, runtime, graph, live);
-    if (rc == 0) rc = open_all(sources, command, runtime);
-    if (rc == 0) rc = open_defaults(sources, command, runtime, graph, live);
-    return rc;
+    return rc == 0 ? open_all(sources, command, runtime) : rc;
+}
+
+int sources_open(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live) {
+    int rc = sources_given(sources, command, runtime, graph, live);
+    return rc == 0 ? open_defaults(sources, command, runtime, graph, live) : rc;
 }
 
 int sources_give(struct sources *sources, const char *name, const struct flow_tensor *tensor) {

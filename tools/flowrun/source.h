@@ -23,6 +23,8 @@ struct sources {
 
 /* Opens what --input, --inputs and the graph's own `run: {input: ...}` name. `live`: a wav file is read as it goes, not whole. */
 int sources_open(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live);
+/* The same without what the graph names itself. */
+int sources_given(struct sources *sources, const struct command *command, flow_runtime *runtime, const flow_graph *graph, bool live);
 void sources_close(struct sources *sources);
 /* Gives a tensor to the input of that name. */
 int sources_give(struct sources *sources, const char *name, const struct flow_tensor *tensor);
