@@ -97,19 +97,33 @@ static int add_samples(struct snapshot *snapshot, const struct trainer *trainer,
 
 static const char *number_text(struct arena *arena, int64_t value) { return arena_format(arena, "%" PRId64, value); }
 
+/* Which validation is looked at next. */
+static int64_t validating(const struct trainer *trainer) {
+    int64_t place = 0;
+    for (const struct validation *v = trainer->now->validations; v && v != trainer->validating; v = v->next) place++;
+    return place;
+}
+
 static int add_metadata(struct snapshot *snapshot, const struct trainer *trainer) {
     const struct stage *stage = trainer->now;
     struct arena *arena = &snapshot->arena;
-    enum { KEYS = 11 };
+    enum { KEYS = 16 };
     size_t at = 0;
     const char **list = arena_array(arena, 2 * KEYS + 2 * stage->groups->count + 1, sizeof *list);
     if (!list) return FLOW_ERROR_MEMORY;
     const struct {
         const char *key;
         int64_t value;
-    } numbers[] = {{"flow.checkpoint", 1},         {"flow.stage", (int64_t)trainer->at},  {"flow.step", stage->step},
-                   {"flow.total", trainer->total}, {"flow.runs", (int64_t)trainer->runs}, {"flow.batch", stage->feeding.number + 1},
-                   {"flow.bad", stage->bad}};
+    } numbers[] = {{"flow.checkpoint", 1},
+                   {"flow.stage", (int64_t)trainer->at},
+                   {"flow.step", stage->step},
+                   {"flow.total", trainer->total},
+                   {"flow.runs", (int64_t)trainer->runs},
+                   {"flow.batch", stage->feeding.number + 1},
+                   {"flow.bad", stage->bad},
+                   {"flow.stopped", stage->stopped},
+                   {"flow.state", (int64_t)trainer->state},
+                   {"flow.validating", validating(trainer)}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         list[at++] = numbers[i].key, list[at++] = number_text(arena, numbers[i].value);
     list[at++] = "flow.spent", list[at++] = arena_format(arena, "%.9g", stage->spent + trainer_clock() - stage->began);
@@ -183,17 +197,18 @@ int checkpoint_folder(const char *path, struct report *report) {
 }
 
 static int remember(struct trainer *trainer, const char *path) {
-    char **longer = memory_array(trainer->from, trainer->written_count + 1, sizeof *longer);
     char *copy = arena_text(&trainer->arena, path);
-    if (!longer || !copy) {
-        memory_free(trainer->from, longer, (trainer->written_count + 1) * sizeof *longer);
+    if (!copy || memory_grow(trainer->from, (void **)&trainer->written, &trainer->written_capacity, trainer->written_count + 1,
+                             sizeof *trainer->written) < 0)
         return FLOW_ERROR_MEMORY;
-    }
-    if (trainer->written_count) memcpy(longer, trainer->written, trainer->written_count * sizeof *longer);
-    memory_free(trainer->from, trainer->written, trainer->written_count * sizeof *longer);
-    longer[trainer->written_count++] = copy;
-    trainer->written = longer;
+    trainer->written[trainer->written_count++] = copy;
     return 0;
+}
+
+static char *oldest(struct trainer *trainer) {
+    char *path = trainer->written[0];
+    memmove(trainer->written, trainer->written + 1, --trainer->written_count * sizeof *trainer->written);
+    return path;
 }
 
 static bool ends_in(const char *name, const char *end) {
@@ -232,18 +247,9 @@ int checkpoint_write(struct trainer *trainer, struct report *report) {
     if (take(snapshot, trainer) < 0) return report_memory(report);
     bool again = trainer->written_count && strcmp(trainer->written[trainer->written_count - 1], snapshot->path) == 0;
     if (!again && remember(trainer, snapshot->path) < 0) return report_memory(report);
-    const char *gone = NULL;
-    if ((int64_t)trainer->written_count > keep) {
-        gone = trainer->written[0];
-        memmove(trainer->written, trainer->written + 1, (trainer->written_count - 1) * sizeof *trainer->written);
-        trainer->written_count--;
-        /* The list's length is its allocation's: shrink by hand. */
-        char **shorter = memory_array(trainer->from, trainer->written_count, sizeof *shorter);
-        if (!shorter) return report_memory(report);
-        memcpy(shorter, trainer->written, trainer->written_count * sizeof *shorter);
-        memory_free(trainer->from, trainer->written, (trainer->written_count + 1) * sizeof *shorter);
-        trainer->written = shorter;
-    }
+    /* A whole one stands until the new one is whole. */
+    while ((int64_t)trainer->written_count > keep + 1) unlink(oldest(trainer));
+    const char *gone = (int64_t)trainer->written_count > keep ? oldest(trainer) : NULL;
     trainer->snapshot = 1 - trainer->snapshot;
     snprintf(trainer->name, sizeof trainer->name, "%s", snapshot->path);
     return behind_start(trainer->behind, snapshot->path, snapshot->tensors, snapshot->count, snapshot->metadata, gone, report);
@@ -311,6 +317,7 @@ int checkpoint_open(struct trainer *trainer, bool *found, struct report *report)
         report_free(&quiet);
         if (!right) continue;
         trainer->resumed = file, *found = true;
+        trainer->written_count = i + 1; /* newer ones are damaged: they will be written over */
         break;
     }
     network_free(network);

@@ -137,7 +137,7 @@ struct trainer {
     struct snapshot snapshots[2];
     int snapshot;
     char **written; /* paths of checkpoints, oldest first */
-    size_t written_count;
+    size_t written_count, written_capacity;
     int64_t total;
     uint64_t runs;
     double began, waited, paused;

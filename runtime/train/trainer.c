@@ -51,7 +51,7 @@ void trainer_free(struct trainer *trainer) {
         arena_free(&snapshot->arena);
     }
     for (struct fixed *f = trainer->fixed; f; f = f->next) memory_free(from, f->value.data, (size_t)f->bytes);
-    memory_free(from, trainer->written, trainer->written_count * sizeof *trainer->written);
+    memory_free(from, trainer->written, trainer->written_capacity * sizeof *trainer->written);
     memory_free(from, trainer->leaves, trainer->leaf_capacity * sizeof *trainer->leaves);
     arena_free(&trainer->metrics.arena);
     arena_free(&trainer->arena);
@@ -169,18 +169,30 @@ static int validate(struct trainer *trainer, struct trainer_event *event, struct
     return look_for_stop(stage, validation, &trainer->metrics, report);
 }
 
+/* Where the checkpoint was written. One from a stage's end goes on with the steps where there are to be more of them now. */
+static void go_on(struct trainer *trainer) {
+    struct stage *stage = trainer->now;
+    int64_t state = checkpoint_number(trainer->resumed, "flow.state", AT_STEP);
+    int64_t place = checkpoint_number(trainer->resumed, "flow.validating", 0);
+    stage->stopped = checkpoint_number(trainer->resumed, "flow.stopped", 0) != 0;
+    trainer->state = state >= AT_START && state <= AT_END_STAGE ? (enum trainer_state)state : AT_STEP;
+    if (trainer->state >= AT_END_VALIDATE && !stage_over(stage)) trainer->state = AT_STEP;
+    while (place-- > 0 && trainer->validating) trainer->validating = trainer->validating->next;
+}
+
 static int begin(struct trainer *trainer, struct trainer_event *event, struct report *report) {
     stage_free(trainer->before);
     trainer->before = trainer->now, trainer->now = NULL;
-    bool resumed = trainer->resumed != NULL;
     int code = stage_begin(trainer, &trainer->leaves[trainer->at], report, &trainer->now);
+    if (code == 0) {
+        trainer->state = AT_START, trainer->validating = trainer->now->validations;
+        if (trainer->resumed) go_on(trainer);
+    }
     tensor_file_close(trainer->resumed);
     trainer->resumed = NULL;
     if (code < 0) return code;
     stage_free(trainer->before);
     trainer->before = NULL;
-    trainer->state = resumed ? AT_STEP : AT_START;
-    trainer->validating = trainer->now->validations;
     describe(trainer, event, TRAINER_STAGE);
     return 0;
 }
@@ -209,7 +221,7 @@ static int write_checkpoint(struct trainer *trainer, struct trainer_event *event
 /* The last checkpoint before the caller is told that it was cancelled. */
 static int stop(struct trainer *trainer, struct report *report) {
     int code = 0;
-    if (trainer->now && checkpoints(trainer) && trainer->now->groups && trainer->state != AT_NEXT_STAGE) {
+    if (trainer->now && checkpoints(trainer) && trainer->now->groups && trainer->state != AT_NEXT_STAGE && trainer->state != AT_END) {
         code = checkpoint_write(trainer, report);
         if (code == 0) code = behind_wait(trainer->behind, report);
     }

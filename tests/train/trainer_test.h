@@ -16,7 +16,10 @@
 
 static char folder[64];
 
+/* In memory where the system has such a folder: every checkpoint is flushed to the disk. */
 static inline void folder_make(void) {
+    strcpy(folder, "/dev/shm/flow-train-XXXXXX");
+    if (mkdtemp(folder)) return;
     strcpy(folder, "/tmp/flow-train-XXXXXX");
     cr_assert(mkdtemp(folder));
 }
@@ -92,7 +95,8 @@ static inline int run_note(struct training_run *run, int status) {
     if (status >= 0) return status;
     run->message[0] = 0;
     for (int32_t i = 0; i < flow_errors_count(run->errors) && at < sizeof run->message; i++) {
-        int n = snprintf(run->message + at, sizeof run->message - at, "%s\n", flow_errors_get(run->errors, i).text);
+        struct flow_error error = flow_errors_get(run->errors, i);
+        int n = snprintf(run->message + at, sizeof run->message - at, "%s:%d: %s\n", error.file ? error.file : "", error.line, error.text);
         if (n > 0) at += (size_t)n;
     }
     flow_errors_free(run->errors);
