@@ -104,11 +104,11 @@ static const struct flow_operator hand_operators[] = {
      .outputs = FLOW_TABLE(hand_plain),
      .kernels = {1, sizeof(struct flow_kernel), hand_kernels[HAND_COUNT]}},
 };
-static const struct registry_entry hand_entries[] = {
-    {&hand_operators[0], "test", NULL, hand_kernels[0], 1}, {&hand_operators[1], "test", NULL, hand_kernels[1], 1},
-    {&hand_operators[2], "test", NULL, hand_kernels[2], 1}, {&hand_operators[3], "test", NULL, hand_kernels[3], 1},
-    {&hand_operators[4], "test", NULL, hand_kernels[4], 1}, {&hand_operators[5], "test", NULL, hand_kernels[5], 1},
-};
+#define HAND_ENTRY(i) \
+    { .op = &hand_operators[i], .plugin = "test", .kernels = hand_kernels[i], .kernel_count = 1 }
+static const struct registry_entry hand_entries[] = {HAND_ENTRY(0), HAND_ENTRY(1), HAND_ENTRY(2),
+                                                     HAND_ENTRY(3), HAND_ENTRY(4), HAND_ENTRY(5)};
+#undef HAND_ENTRY
 
 /* ---- The instance ---- */
 
@@ -156,6 +156,7 @@ static inline int32_t hand_value(struct hand *h, enum instance_kind kind, struct
 
 static inline int32_t hand_input(struct hand *h, int64_t rows, int64_t columns) {
     int32_t v = hand_value(h, VALUE_INPUT, hand_type(rows, columns)), i = (int32_t)h->network.input_count++;
+    h->instance.input_count++;
     h->values[v].index = i, h->inputs[i] = v;
     h->network_inputs[i] = (struct network_input){.name = h->value_names[v], .dtype = FLOW_I32, .rank = 2};
     return v;
@@ -169,6 +170,7 @@ static inline int32_t hand_param(struct hand *h, int64_t rows, int64_t columns) 
 
 static inline void hand_output(struct hand *h, int32_t value) {
     size_t o = h->network.output_count++;
+    h->instance.output_count++;
     h->outputs[o] = value;
     h->network_outputs[o] = (struct network_output){.name = h->value_names[value]};
 }
