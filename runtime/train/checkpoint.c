@@ -197,18 +197,26 @@ int checkpoint_folder(const char *path, struct report *report) {
 }
 
 static int remember(struct trainer *trainer, const char *path) {
-    char *copy = arena_text(&trainer->arena, path);
-    if (!copy || memory_grow(trainer->from, (void **)&trainer->written, &trainer->written_capacity, trainer->written_count + 1,
-                             sizeof *trainer->written) < 0)
+    size_t size = strlen(path) + 1;
+    if (memory_grow(trainer->from, (void **)&trainer->written, &trainer->written_capacity, trainer->written_count + 1,
+                    sizeof *trainer->written) < 0)
         return FLOW_ERROR_MEMORY;
+    char *copy = memory_new(trainer->from, size);
+    if (!copy) return FLOW_ERROR_MEMORY;
+    memcpy(copy, path, size);
     trainer->written[trainer->written_count++] = copy;
     return 0;
 }
 
-static char *oldest(struct trainer *trainer) {
-    char *path = trainer->written[0];
-    memmove(trainer->written, trainer->written + 1, --trainer->written_count * sizeof *trainer->written);
-    return path;
+static void forget(struct trainer *trainer, size_t index) {
+    memory_free(trainer->from, trainer->written[index], strlen(trainer->written[index]) + 1);
+    memmove(trainer->written + index, trainer->written + index + 1, (--trainer->written_count - index) * sizeof *trainer->written);
+}
+
+void checkpoint_forget(struct trainer *trainer) {
+    while (trainer->written_count) forget(trainer, trainer->written_count - 1);
+    memory_free(trainer->from, trainer->written, trainer->written_capacity * sizeof *trainer->written);
+    trainer->written = NULL, trainer->written_capacity = 0;
 }
 
 static bool ends_in(const char *name, const char *end) {
@@ -248,11 +256,16 @@ int checkpoint_write(struct trainer *trainer, struct report *report) {
     bool again = trainer->written_count && strcmp(trainer->written[trainer->written_count - 1], snapshot->path) == 0;
     if (!again && remember(trainer, snapshot->path) < 0) return report_memory(report);
     /* A whole one stands until the new one is whole. */
-    while ((int64_t)trainer->written_count > keep + 1) unlink(oldest(trainer));
-    const char *gone = (int64_t)trainer->written_count > keep ? oldest(trainer) : NULL;
+    for (; (int64_t)trainer->written_count > keep + 1; forget(trainer, 0)) unlink(trainer->written[0]);
+    bool full = (int64_t)trainer->written_count > keep;
+    if (full) {
+        snprintf(snapshot->remove, sizeof snapshot->remove, "%s", trainer->written[0]);
+        forget(trainer, 0);
+    }
     trainer->snapshot = 1 - trainer->snapshot;
     snprintf(trainer->name, sizeof trainer->name, "%s", snapshot->path);
-    return behind_start(trainer->behind, snapshot->path, snapshot->tensors, snapshot->count, snapshot->metadata, gone, report);
+    return behind_start(trainer->behind, snapshot->path, snapshot->tensors, snapshot->count, snapshot->metadata,
+                        full ? snapshot->remove : NULL, report);
 }
 
 /* ---- Reading ---- */
@@ -317,7 +330,7 @@ int checkpoint_open(struct trainer *trainer, bool *found, struct report *report)
         report_free(&quiet);
         if (!right) continue;
         trainer->resumed = file, *found = true;
-        trainer->written_count = i + 1; /* newer ones are damaged: they will be written over */
+        while (trainer->written_count > i + 1) forget(trainer, i + 1); /* damaged: they will be written over */
         break;
     }
     network_free(network);

@@ -131,7 +131,7 @@ void feeding_close(struct feeding *feeding, struct trainer *trainer) {
     trainer->waited += feeding_waited(feeding);
     batches_close(feeding->batches);
     generator_free(feeding->generator);
-    for (size_t i = 0; feeding->converted && i < count; i++)
+    for (size_t i = 0; feeding->converted && feeding->converted_bytes && i < count; i++)
         memory_free(feeding->from, feeding->converted[i], (size_t)feeding->converted_bytes[i]);
     memory_free(feeding->from, feeding->inputs, (count + 1) * sizeof *feeding->inputs);
     memory_free(feeding->from, feeding->output, (count + 1) * sizeof *feeding->output);

@@ -175,6 +175,37 @@ static int name_stage(struct stage *stage, struct report *report) {
     return stage->name ? 0 : report_memory(report);
 }
 
+/* ---- Running statistics ---- */
+
+/* A run writes them, also one that fails: then they are put back. */
+struct running {
+    void *live, *before;
+    size_t bytes;
+};
+
+static int find_running(struct stage *stage, struct report *report) {
+    const struct instance *instance = program_instance(stage->program);
+    stage->running = arena_array(&stage->arena, instance->param_count, sizeof *stage->running);
+    if (!stage->running) return report_memory(report);
+    for (size_t p = 0; p < instance->param_count; p++) {
+        const struct instance_value *value = &instance->values[instance->params[p]];
+        if (!(value->flags & FLOW_RUNNING)) continue;
+        const struct flow_tensor *now = model_get(stage->trainer->options.model, value->name);
+        struct running *running = &stage->running[stage->running_count];
+        *running = (struct running){now->data, NULL, (size_t)count_bytes(now)};
+        if (!(running->before = arena_new(&stage->arena, running->bytes + 1))) return report_memory(report);
+        stage->running_count++;
+    }
+    return 0;
+}
+
+static void keep_running(struct stage *stage, bool back) {
+    for (size_t r = 0; r < stage->running_count; r++) {
+        struct running *running = &stage->running[r];
+        if (running->bytes) memcpy(back ? running->live : running->before, back ? running->before : running->live, running->bytes);
+    }
+}
+
 int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report *report, struct stage **out) {
     *out = NULL;
     struct stage *stage = memory_new(trainer->from, sizeof *stage);
@@ -204,6 +235,7 @@ int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report 
                           stage->ref_of, flow_key(seed, stage->name), report, &stage->groups);
     if (code == 0 && stage->training->keep_state && trainer->before && trainer->before->groups)
         groups_keep(stage->groups, trainer->before->groups);
+    if (code == 0) code = find_running(stage, report);
     if (code == 0) code = validations_open(stage, report);
     if (code == 0 && trainer->resumed) code = checkpoint_restore(trainer, stage, report);
     stage->began = trainer_clock();
@@ -278,6 +310,7 @@ static bool add_losses(struct stage *stage, double share) {
 /* Where did it go wrong? The run once more, looking at every node. */
 static int not_finite(struct stage *stage, struct report *report) {
     struct context *context = program_context(stage->program);
+    keep_running(stage, true);
     context_number(context, stage->trainer->runs - 1);
     int32_t before = report->count;
     int code = context_trace(context, stage->feeding.inputs, report);
@@ -312,8 +345,7 @@ static double rate_of(const struct stage *stage) {
     return schedule_rate(&schedule, stage->step, stage->steps > 0 ? stage->steps : 0, stage_progress(stage));
 }
 
-int stage_step(struct stage *stage, struct trainer_event *event, struct report *report) {
-    double start = trainer_clock();
+static int make_step(struct stage *stage, struct trainer_event *event, struct report *report) {
     int64_t rows = 0;
     int code = run_batches(stage, &rows, report);
     if (code < 0) return code;
@@ -322,12 +354,23 @@ int stage_step(struct stage *stage, struct trainer_event *event, struct report *
     code = groups_update(stage->groups, stage->program, &step, report);
     if (code == FLOW_ERROR_RANGE && report->count > errors) (void)!not_finite(stage, report);
     if (code < 0) return code;
-    stage->step++, stage->trainer->total++;
-    if ((code = samples_take(stage, report)) < 0) return code;
     event->loss = stage->training->loss_count ? stage->losses[0] : NAN;
     event->grad_norm = step.norm, event->rate = step.rate, event->rows = rows;
-    event->step_seconds = trainer_clock() - start;
     return 0;
+}
+
+int stage_step(struct stage *stage, struct trainer_event *event, struct report *report) {
+    double start = trainer_clock();
+    keep_running(stage, false);
+    int code = make_step(stage, event, report);
+    if (code < 0) {
+        keep_running(stage, true);
+        return code;
+    }
+    stage->step++, stage->trainer->total++;
+    code = samples_take(stage, report);
+    event->step_seconds = trainer_clock() - start;
+    return code;
 }
 
 /* ---- The best parameters ---- */

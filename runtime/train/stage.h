@@ -96,6 +96,8 @@ struct stage {
     bool stopped;
     struct samples *samples;  /* NULL: none taken */
     struct flow_tensor *kept; /* best parameters, by param of the instance; rank -1 */
+    struct running *running;  /* running statistics, as they were before the step */
+    size_t running_count;
 };
 
 struct fixed {
@@ -216,6 +218,7 @@ int must_use checkpoint_write(struct trainer *trainer, struct report *report);
 /* Opens the newest whole one; *found false: there is none. */
 int must_use checkpoint_open(struct trainer *trainer, bool *found, struct report *report);
 int must_use checkpoint_restore(struct trainer *trainer, struct stage *stage, struct report *report);
+void checkpoint_forget(struct trainer *trainer);                         /* the paths of those that were written */
 int must_use checkpoint_folder(const char *path, struct report *report); /* makes it, and those above it */
 const char *checkpoint_dir(const struct trainer *trainer, const struct training *training);
 int64_t checkpoint_number(const struct tensor_file *file, const char *key, int64_t otherwise);

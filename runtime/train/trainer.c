@@ -51,7 +51,7 @@ void trainer_free(struct trainer *trainer) {
         arena_free(&snapshot->arena);
     }
     for (struct fixed *f = trainer->fixed; f; f = f->next) memory_free(from, f->value.data, (size_t)f->bytes);
-    memory_free(from, trainer->written, trainer->written_capacity * sizeof *trainer->written);
+    checkpoint_forget(trainer);
     memory_free(from, trainer->leaves, trainer->leaf_capacity * sizeof *trainer->leaves);
     arena_free(&trainer->metrics.arena);
     arena_free(&trainer->arena);
