@@ -301,7 +301,7 @@ static int collect_groups(struct differentiation *d, const struct grad_pass *pas
     for (size_t n = 0; n < d->old_count; n++) {
         const struct instance_node *node = &d->old[n];
         d->group_of[n] = -1;
-        if (node->source->kind != NETWORK_GRADIENT) continue;
+        if (node->role != NODE_FORWARD || node->source->kind != NETWORK_GRADIENT) continue;
         size_t g = 0;
         while (g < d->group_count && d->groups[g].loss != node->in[0]) g++;
         if (g == d->group_count) d->groups[d->group_count++] = (struct group){.loss = node->in[0], .first = (int32_t)n};
@@ -400,8 +400,8 @@ static int copy_forward(struct differentiation *d, size_t n) {
     struct instance *instance = walk->instance;
     struct instance_node *node = grad_node(walk, NODE_FORWARD, NULL);
     if (!node) return FLOW_ERROR_MEMORY;
-    *node = d->old[n];
-    node->target = -1;
+    *node = d->old[n]; /* in a loop's body, differentiated before, also what gradient nodes there became */
+    if (node->role == NODE_FORWARD) node->target = -1;
     for (uint32_t k = 0; k < node->out_count; k++)
         if (node->out[k] >= 0) instance->values[node->out[k]].node = (int32_t)walk->node_count - 1;
     for (int32_t s = 0; s < node->state_count; s++) instance->states[node->state + s].node = (int32_t)walk->node_count - 1;
