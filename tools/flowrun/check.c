@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "flowrun/command.h"
+#include "flowrun/gradients.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,8 +34,8 @@ int command_check(struct command *command) {
     flow_runtime *runtime = NULL;
     flow_graph *graph = NULL;
     int rc = command_runtime(command, &runtime);
-    if (rc == 0) rc = command_graph(command, runtime, &graph);
-    if (rc == 0) rc = check(command, graph);
+    if (rc == 0 && command->gradients) rc = gradients_check(command, runtime);
+    else if (rc == 0 && (rc = command_graph(command, runtime, &graph)) == 0) rc = check(command, graph);
     flow_graph_free(graph);
     flow_runtime_free(runtime);
     return rc;

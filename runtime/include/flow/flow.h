@@ -136,6 +136,9 @@ FLOW_EXPORT bool flow_graph_run_entry(const flow_graph *graph, const char *key, 
 /* Gives a parameter its value, copied; before the first session. */
 FLOW_EXPORT int flow_graph_set(flow_graph *graph, const char *param, const struct flow_tensor *value, flow_errors **errors);
 
+/* Parameters that have a value: those that files or flow_graph_set gave, and, once a session has run, all; NULL after the last. */
+FLOW_EXPORT const struct flow_tensor *flow_graph_parameter(const flow_graph *graph, size_t index, const char **name);
+
 /* Checks the graph for all extents of its symbols (streaming along `stream` if not NULL), runs nothing. */
 FLOW_EXPORT int flow_graph_check(flow_graph *graph, const char *stream, flow_errors **errors);
 struct flow_describe_options {
@@ -199,6 +202,30 @@ struct flow_times {
 };
 /* Times by node since the session's start (profile: true); valid until the next run. */
 FLOW_EXPORT int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count);
+
+/* ---- A graph taken apart --------------------------------------------------------------------------------------------- */
+
+/* Every operator as a graph of its own, parameters being inputs of it, with what it read in one run: for tests of one operator after the
+ * other (`flowrun check --gradients`). */
+typedef struct flow_alone flow_alone;
+struct flow_alone_input {
+    const char *name, *role;  /* in the text; what the operator calls it: "x", "weight" */
+    struct flow_tensor value; /* contiguous; data NULL: the node stands in a loop, only the type is known */
+    bool differentiable;
+    bool parameter;
+};
+struct flow_alone_node {
+    const char *node, *op; /* "body.0.mix", "attention" */
+    const char *text;      /* a graph, see flow_graph_parse; NULL: it cannot be written so */
+    const char *why;       /* then: the reason */
+    struct flow_alone_input *inputs;
+    size_t input_count;
+};
+/* Runs the graph once on these inputs, by flow_graph_input, of the declared types (f32 as f64 where the graph was read so). */
+FLOW_EXPORT int flow_alone_new(flow_graph *graph, const struct flow_tensor *inputs, flow_errors **errors, flow_alone **out);
+FLOW_EXPORT void flow_alone_free(flow_alone *alone); /* before its graph's runtime */
+FLOW_EXPORT size_t flow_alone_count(const flow_alone *alone);
+FLOW_EXPORT const struct flow_alone_node *flow_alone_at(const flow_alone *alone, size_t index);
 
 /* ---- Training ------------------------------------------------------------------------------------------------------ */
 
