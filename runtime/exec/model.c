@@ -302,7 +302,27 @@ int model_packed(struct model *model, const struct plan_packed *about, int (*pre
 
 /* ---- Training ---- */
 
-void model_train(struct model *model) { model->trains = true; }
+/* Values that lie in what was given, often a file that can only be read, get memory of their own. Who has bound them keeps reading there.
+ */
+static int own_value(struct model *model, struct parameter *parameter) {
+    int64_t bytes = 0;
+    if (parameter->value.rank < 0 || parameter->own.data) return 0;
+    if (!plan_bytes(&parameter->value, &bytes)) return FLOW_ERROR_SHAPE;
+    int code = buffer_new(model, bytes, &parameter->own);
+    if (code < 0) return code;
+    if (bytes) memcpy(parameter->own.data, parameter->value.data, (size_t)bytes);
+    parameter->value.data = parameter->own.data;
+    return 0;
+}
+
+int model_train(struct model *model) {
+    int code = 0;
+    pthread_mutex_lock(&model->lock);
+    model->trains = true;
+    for (size_t i = 0; i < model->count && code == 0; i++) code = own_value(model, model->parameters[i]);
+    pthread_mutex_unlock(&model->lock);
+    return code;
+}
 
 const struct flow_tensor *model_at(const struct model *model, size_t index, const char **name) {
     for (size_t i = 0; i < model->count; i++) {

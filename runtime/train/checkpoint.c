@@ -224,6 +224,16 @@ static bool ends_in(const char *name, const char *end) {
     return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
+struct folder {
+    struct folder *next;
+    const char *path;
+};
+
+static bool lies_in(const char *path, const char *dir) {
+    size_t length = strlen(dir);
+    return strncmp(path, dir, length) == 0 && path[length] == '/' && !strchr(path + length + 1, '/');
+}
+
 /* Training starts anew where another has been: its checkpoints are kept under names that are not resumed from. */
 static int put_aside(const char *dir, struct report *report) {
     DIR *folder = opendir(dir);
@@ -240,14 +250,25 @@ static int put_aside(const char *dir, struct report *report) {
     return code;
 }
 
+/* The first checkpoint in a folder. A stage may have one of its own: then what earlier stages wrote in theirs stays. */
+static int begin_folder(struct trainer *trainer, const char *dir, struct report *report) {
+    if (trainer->written_count && !lies_in(trainer->written[trainer->written_count - 1], dir)) checkpoint_forget(trainer);
+    for (const struct folder *f = trainer->begun; f; f = f->next)
+        if (strcmp(f->path, dir) == 0) return 0;
+    struct folder *made = arena_new(&trainer->arena, sizeof *made);
+    if (!made || !(made->path = arena_text(&trainer->arena, dir))) return report_memory(report);
+    made->next = trainer->begun, trainer->begun = made;
+    int code = checkpoint_folder(dir, report);
+    return code == 0 && !trainer->options.resume ? put_aside(dir, report) : code;
+}
+
 int checkpoint_write(struct trainer *trainer, struct report *report) {
     struct stage *stage = trainer->now;
     const char *dir = checkpoint_dir(trainer, stage->training);
     int64_t keep = stage->training->checkpoint.keep > 0 ? stage->training->checkpoint.keep : 1;
     struct snapshot *snapshot = &trainer->snapshots[trainer->snapshot];
     if (!trainer->behind && behind_new(trainer->options.loop, &trainer->behind) < 0) return report_memory(report);
-    int code = checkpoint_folder(dir, report);
-    if (code == 0 && !trainer->options.resume && !trainer->written_count) code = put_aside(dir, report);
+    int code = begin_folder(trainer, dir, report);
     if (code < 0) return code;
     int length = snprintf(snapshot->path, sizeof snapshot->path, "%s/" NAME_PREFIX "%09" PRId64 ".safetensors", dir, trainer->total);
     if (length < 0 || (size_t)length >= sizeof snapshot->path)
@@ -283,7 +304,10 @@ static double real_of(const struct tensor_file *file, const char *key, double ot
     return text ? strtod(text, NULL) : otherwise;
 }
 
-static int by_number(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_number(const void *a, const void *b) {
+    const char *left = strrchr(*(const char *const *)a, '/'), *right = strrchr(*(const char *const *)b, '/');
+    return strcmp(left, right);
+}
 
 /* Paths of checkpoints in the folder, oldest first (their numbers have one width). What a write that was killed left behind goes. */
 static int list_files(struct trainer *trainer, const char *dir, struct report *report) {
@@ -300,23 +324,67 @@ static int list_files(struct trainer *trainer, const char *dir, struct report *r
         if (remember(trainer, path) < 0) code = report_memory(report);
     }
     closedir(folder);
-    if (trainer->written_count) qsort(trainer->written, trainer->written_count, sizeof *trainer->written, by_number);
+    if (trainer->written_count > 1) qsort(trainer->written, trainer->written_count, sizeof *trainer->written, by_number);
+    return code;
+}
+
+static int fill(const struct tensor_file *file, const struct flow_tensor *to, const struct flow_tensor *from, const char *what,
+                struct report *report) {
+    if (!from || count_bytes(from) != count_bytes(to) || from->dtype != to->dtype)
+        return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint %s for '%s'",
+                          from ? "has another shape" : "has nothing", what);
+    if (count_bytes(to)) memcpy(to->data, from->data, (size_t)count_bytes(to));
+    return 0;
+}
+
+/* Where the graph has trained or run before, the parameter has a value already. */
+static int take_parameter(struct model *model, const struct tensor_file *file, const struct tensor_entry *entry, struct report *report) {
+    int code = model_set(model, entry->name, &entry->tensor, false);
+    if (code != FLOW_ERROR_USAGE) return code < 0 ? report_memory(report) : 0;
+    return fill(file, model_get(model, entry->name), &entry->tensor, entry->name, report);
+}
+
+/* Of the newest one's folder alone. */
+static void keep_folder(struct trainer *trainer) {
+    const char *newest = trainer->written[trainer->written_count - 1];
+    size_t length = (size_t)(strrchr(newest, '/') - newest);
+    for (size_t i = trainer->written_count; i-- > 0;) {
+        const char *slash = strrchr(trainer->written[i], '/');
+        if ((size_t)(slash - trainer->written[i]) != length || strncmp(trainer->written[i], newest, length) != 0) forget(trainer, i);
+    }
+}
+
+/* All that lie in the folders of the stages. */
+static int list_all(struct trainer *trainer, struct report *report) {
+    if (trainer->options.dir) return list_files(trainer, trainer->options.dir, report);
+    struct arena scratch;
+    arena_init(&scratch, trainer->from);
+    struct map seen;
+    map_init(&seen, &scratch);
+    int code = 0;
+    size_t folders = 0;
+    for (size_t l = 0; l < trainer->leaf_count && code == 0; l++) {
+        struct network *network;
+        int64_t at;
+        code = stages_read(trainer, &trainer->leaves[l], NULL, 0, report, &network);
+        const char *dir = code == 0 ? network->training->checkpoint.dir : NULL;
+        if (dir && !map_get(&seen, dir, &at)) {
+            const char *kept = arena_text(&scratch, dir);
+            code = !kept || map_set(&seen, kept, 1) < 0 ? report_memory(report) : list_files(trainer, dir, report);
+            folders++;
+        }
+        network_free(network);
+    }
+    if (code == 0 && !folders)
+        code = report_add(report, FLOW_ERROR_USAGE, (struct position){trainer->options.reading.path, 0, 0},
+                          "there is nothing to resume from: `train` has no `checkpoint: {dir: ..}`");
+    arena_free(&scratch);
     return code;
 }
 
 int checkpoint_open(struct trainer *trainer, bool *found, struct report *report) {
-    const char *dir = trainer->options.dir;
     *found = false;
-    struct network *network = NULL;
-    int code = 0;
-    if (!dir && trainer->leaf_count) {
-        code = stages_read(trainer, &trainer->leaves[0], NULL, 0, report, &network);
-        if (code == 0) dir = network->training->checkpoint.dir;
-    }
-    if (code == 0 && !dir)
-        code = report_add(report, FLOW_ERROR_USAGE, (struct position){trainer->options.reading.path, 0, 0},
-                          "there is nothing to resume from: `train` has no `checkpoint: {dir: ..}`");
-    if (code == 0) code = list_files(trainer, dir, report);
+    int code = list_all(trainer, report);
     /* A file that is damaged (by whatever came after it was whole) gives way to the one before. */
     for (size_t i = trainer->written_count; code == 0 && i-- > 0;) {
         struct report quiet;
@@ -331,13 +399,13 @@ int checkpoint_open(struct trainer *trainer, bool *found, struct report *report)
         if (!right) continue;
         trainer->resumed = file, *found = true;
         while (trainer->written_count > i + 1) forget(trainer, i + 1); /* damaged: they will be written over */
+        keep_folder(trainer);
         break;
     }
-    network_free(network);
     for (size_t t = 0; code == 0 && *found && t < trainer->resumed->count; t++) {
         const struct tensor_entry *entry = &trainer->resumed->entries[t];
         if (entry->name[0] == '~') continue;
-        if (model_set(trainer->options.model, entry->name, &entry->tensor, false) < 0) code = report_memory(report);
+        code = take_parameter(trainer->options.model, trainer->resumed, entry, report);
     }
     return code;
 }
@@ -347,15 +415,6 @@ static const struct flow_tensor *find(const struct tensor_file *file, const char
     char text[1200];
     int length = snprintf(text, sizeof text, format, number, kind, name);
     return length < 0 || (size_t)length >= sizeof text ? NULL : tensor_file_get(file, text);
-}
-
-static int fill(const struct tensor_file *file, const struct flow_tensor *to, const struct flow_tensor *from, const char *what,
-                struct report *report) {
-    if (!from || count_bytes(from) != count_bytes(to) || from->dtype != to->dtype)
-        return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint %s for '%s'",
-                          from ? "has another shape" : "has nothing", what);
-    if (count_bytes(to)) memcpy(to->data, from->data, (size_t)count_bytes(to));
-    return 0;
 }
 
 /* Parameters that the graph has and the checkpoint has not: another graph's. All of them are told. */

@@ -140,6 +140,7 @@ struct trainer {
     int snapshot;
     char **written; /* paths of checkpoints, oldest first */
     size_t written_count, written_capacity;
+    struct folder *begun; /* where this training, not resumed, has written */
     int64_t total;
     uint64_t runs;
     double began, waited, paused;

@@ -20,8 +20,7 @@ int trainer_new(const struct trainer_options *options, struct report *report, st
     for (int i = 0; i < 2; i++) arena_init(&trainer->snapshots[i].arena, from);
     atomic_init(&trainer->cancelled, 0);
     trainer->began = trainer_clock();
-    model_train(options->model);
-    int code = stages_list(trainer, report);
+    int code = model_train(options->model) < 0 ? report_memory(report) : stages_list(trainer, report);
     bool found = false;
     if (code == 0 && options->resume) code = checkpoint_open(trainer, &found, report);
     if (code == 0 && found) {

@@ -285,6 +285,70 @@ Test(checkpoints, are_weights) {
     run_close(&run);
 }
 
+/* Stages may write into folders of their own: the newest of all is resumed, and what earlier stages wrote stays. */
+Test(checkpoints, folders_of_stages) {
+    static const char text[] =
+        "flow: 1\nvars: {dir: none, task: 0}\ninputs: {x: {dtype: f32, shape: [B, 4]}, y: {dtype: f32, shape: [B, 2]}}\n"
+        "nodes:\n"
+        "  a: {op: linear, in: x, with: {units: 2}}\n"
+        "  loss: {op: mse, in: {x: a, target: y}}\n"
+        "outputs: {a: a}\n"
+        "data: {train: {source: tensors, path: d.safetensors, with: {tensors: \"x y\", batch: 4, shuffle: true}, feeds: {x: x, y: y}}}\n"
+        "train: {stages: [{name: learn, foreach: {task: [b, a, c]}, loss: loss, data: train, steps: 5,\n"
+        "  update: [{params: \"*\", optimizer: adam, with: {lr: 0.02}}], checkpoint: {dir: \"${dir}/${task}\", every: 2, keep: 2}}]}\n";
+    put_data("d.safetensors", 21, 109);
+    stop_everywhere(text, (struct run_options){0});
+    cr_assert_eq(checkpoints_in("whole/b"), 2);
+    cr_assert_eq(checkpoints_in("whole/a"), 2);
+    cr_assert_eq(checkpoints_in("whole/c"), 2);
+    struct training_run run; /* anew: what was there is put aside, in each folder */
+    RUN(&run, text, .set = {dir_of("whole")});
+    cr_assert_eq(checkpoints_in("whole/a"), 2);
+    cr_assert_eq(access(in_folder("whole/a/previous-checkpoint-000000010.safetensors"), R_OK), 0);
+    run_close(&run);
+}
+
+/* A graph that has run, with weights that lie in a file, is trained, and resumed as the same object. */
+Test(checkpoints, graph_that_has_run) {
+    struct training_run first, run;
+    char text[4096];
+    put_data("d.safetensors", 21, 110);
+    RUN(&first, small, .set = {dir_of("runs")});
+    flow_errors *errors = NULL;
+    cr_assert_eq(flow_trainer_save(first.trainer, in_folder("w.safetensors"), &errors), 0);
+    snprintf(text, sizeof text, "%sweights: w.safetensors\n", small);
+    clear("runs");
+    memset(&run, 0, sizeof run);
+    const char *set = dir_of("runs");
+    struct flow_runtime_options runtime = {.size = sizeof runtime, .plugin_path = BUILD_DIR "/plugins"};
+    struct flow_graph_options graph = {.size = sizeof graph, .set = &set, .set_count = 1};
+    struct flow_trainer_options trainer = {.size = sizeof trainer};
+    flow_session *session;
+    float x[4] = {0.1f, -0.2f, 0.3f, 0.9f}, y[2] = {0};
+    struct flow_tensor input = flow_tensor_of(x, FLOW_F32, 2, (int64_t[]){1, 4}),
+                       target = flow_tensor_of(y, FLOW_F32, 2, (int64_t[]){1, 2});
+    cr_assert_eq(flow_runtime_new(&runtime, &run.errors, &run.runtime), 0);
+    cr_assert_eq(flow_graph_parse(run.runtime, in_folder("test.yaml"), text, strlen(text), &graph, &run.errors, &run.graph), 0);
+    cr_assert_eq(flow_session_new(run.graph, NULL, &run.errors, &session), 0);
+    cr_assert_eq(flow_session_input(session, "x", &input, &run.errors), 0);
+    cr_assert_eq(flow_session_input(session, "y", &target, &run.errors), 0);
+    cr_assert_eq(flow_session_run(session, &run.errors), 0);
+    double before = flow_tensor_real(flow_session_output(session, "b"), 0);
+    cr_assert_eq(flow_trainer_new(run.graph, &trainer, &run.errors, &run.trainer), 0);
+    struct flow_event event = {.size = sizeof event};
+    while (event.kind != FLOW_EVENT_END) cr_assert_eq(flow_trainer_next(run.trainer, &event, &run.errors), 0);
+    double trained = flow_tensor_real(flow_trainer_parameter(run.trainer, 0, NULL), 0);
+    flow_trainer_free(run.trainer);
+    cr_assert(!isnan(before));
+    flow_session_free(session);
+    trainer.resume = true;
+    cr_assert_eq(flow_trainer_new(run.graph, &trainer, &run.errors, &run.trainer), 0);
+    event.kind = 0;
+    while (event.kind != FLOW_EVENT_END) cr_assert_eq(flow_trainer_next(run.trainer, &event, &run.errors), 0);
+    cr_assert_eq(flow_tensor_real(flow_trainer_parameter(run.trainer, 0, NULL), 0), trained);
+    run_close(&first), run_close(&run);
+}
+
 /* ---- Where writing fails ---- */
 
 /* The disk is full from the second checkpoint on: files may not grow as long as one is. */

@@ -116,6 +116,36 @@ Test(stages, copy_and_reset) {
     run_close(&run);
 }
 
+/* An optimiser's state that goes on: two stages of 5 steps are one of 10, where each step has all rows. */
+Test(stages, keep_state) {
+    static const char form[] =
+        "flow: 1\ninputs: {x: {dtype: f32, shape: [B, 4]}, y: {dtype: f32, shape: [B, 2]}}\n"
+        "nodes:\n"
+        "  a: {op: linear, in: x, with: {units: 2}}\n"
+        "  loss: {op: mse, in: {x: a, target: y}}\n"
+        "outputs: {a: a}\n"
+        "data: {train: {source: tensors, path: task0.safetensors, with: {tensors: \"x y\", batch: 37}, feeds: {x: x, y: y}}}\n"
+        "train:\n"
+        "  loss: loss\n"
+        "  data: train\n"
+        "  update: [{params: \"*\", optimizer: adam, with: {lr: 0.05}}]\n";
+    struct training_run whole, kept, fresh;
+    char text[2048];
+    put_tasks();
+    snprintf(text, sizeof text, "%s  steps: 10\n", form);
+    RUN(&whole, text, 0);
+    const char *update = "loss: loss, data: train, steps: 5, update: [{params: \"*\", optimizer: adam, with: {lr: 0.05}}]";
+    snprintf(text, sizeof text, "%.*s  stages: [{name: a, %s}, {name: b, keep_state: true, %s}]\n",
+             (int)(strstr(form, "  loss: loss\n") - form), form, update, update);
+    RUN(&kept, text, 0);
+    snprintf(text, sizeof text, "%.*s  stages: [{name: a, %s}, {name: b, %s}]\n", (int)(strstr(form, "  loss: loss\n") - form), form,
+             update, update);
+    RUN(&fresh, text, 0);
+    same_bits(&whole, &kept, "kept");
+    cr_assert_neq(run_value(&whole, "a.weight", 0), run_value(&fresh, "a.weight", 0));
+    run_close(&whole), run_close(&kept), run_close(&fresh);
+}
+
 /* ---- Teacher and student ---- */
 
 #define STUDENT_HEAD                                                                      \
