@@ -21,7 +21,7 @@ int must_use model_set(struct model *model, const char *name, const struct flow_
  * `initialised` counts those. Any thread. */
 int must_use model_fill(struct model *model, const struct instance *instance, struct report *report, size_t *initialised);
 const struct flow_tensor *model_get(const struct model *model, const char *name);
-/* For training: every value is memory of the model's own, that may be written while no run is under way. Before any is filled. */
+/* For training: every value is memory of the model's own, that may be written while no run is under way. */
 int must_use model_train(struct model *model);
 /* Values by number, those that have one or are given one, in the order in which they came; *name receives the name. NULL after the last. */
 const struct flow_tensor *model_at(const struct model *model, size_t index, const char **name);

@@ -264,7 +264,7 @@ struct group {
 struct differentiation {
     struct grad_walk walk;
     const struct instance_node *old;
-    size_t old_count;
+    size_t old_count, taken; /* of the old list: those that stand in the new one */
     struct group *groups;
     size_t group_count;
     int32_t *group_of; /* by old node: of a gradient node; -1 */
@@ -418,6 +418,7 @@ static int make_all(struct differentiation *d, const struct grad_pass *passes, s
             if (code == 0) code = run_pass(d, &d->groups[g].pass);
         }
         if (code == 0) code = g >= 0 ? finish_gradient(d, n) : copy_forward(d, n);
+        if (code == 0) d->taken = n + 1;
     }
     for (size_t g = 0; g < d->group_count && code == 0; g++) {
         const struct grad_pass *merged = d->groups[g].merged;
@@ -452,6 +453,8 @@ int grad_differentiate(struct instance *instance, const struct grad_pass *passes
     d.old = instance->nodes, d.old_count = instance->node_count;
     code = make_all(&d, passes, count);
     arena_free(&scratch);
+    for (size_t n = d.taken; n < d.old_count; n++) /* nobody would free them */
+        if (d.old[n].body && !d.old[n].borrowed) instance_free(d.old[n].body);
     instance->nodes = d.walk.nodes, instance->node_count = d.walk.node_count;
     instance->gradients = false;
     return code == FLOW_ERROR_MEMORY ? report_memory(report) : code;

@@ -185,7 +185,30 @@ Test(hostile_training, ten_thousand_steps) {
     run_close(&run);
 }
 
-/* Each request for memory fails once: an error, no crash, nothing left. */
+/* Each request for memory fails once: an error, no crash, nothing left. `text` is trained whole and resumed; of many requests every one at
+ * the start and some of the others. */
+static void fail_each_request(const char *text) {
+    struct failing failing = FAILING_INIT;
+    struct training_run run;
+    char dir[128];
+    snprintf(dir, sizeof dir, "dir=%s/runs", folder);
+    struct run_options options = {.set = {dir}, .resize = failing_resize, .context = &failing};
+    cr_assert_eq(run_whole(&run, text, options), 0, "%s", run.message);
+    run_close(&run);
+    cr_assert(failing.blocks == 0 && !failing.wrong_size, "%ld blocks are left", failing.blocks);
+    long requests = failing.requests, told = 0;
+    for (long at = 1; at <= requests; at += at > 100 ? 1 + requests / 1000 : 1) {
+        failing.requests = 0, failing.fail_at = at;
+        options.resume = at % 3 == 0;
+        int status = run_whole(&run, text, options);
+        cr_assert(status == 0 || status == FLOW_ERROR_MEMORY, "request %ld: %d %s", at, status, run.message);
+        told += status == FLOW_ERROR_MEMORY;
+        run_close(&run);
+        cr_assert(failing.blocks == 0 && !failing.wrong_size, "request %ld of %ld: %ld blocks are left", at, requests, failing.blocks);
+    }
+    cr_assert_gt(told, 100);
+}
+
 Test(hostile_training, every_allocation_fails) {
     static const char text[] =
         "flow: 1\nvars: {dir: none}\n"
@@ -220,25 +243,46 @@ Test(hostile_training, every_allocation_fails) {
         "       validate: {data: valid, every: 1, metrics: {loss: loss, most: {graph: most, in: {v: b}}}}, early_stop: {metric: "
         "valid.loss, best: min, "
         "patience: 5, restore: true}}\n";
-    struct failing failing = FAILING_INIT;
-    struct training_run run;
-    char dir[128];
     put_data("d.safetensors", 10, 205);
-    snprintf(dir, sizeof dir, "dir=%s/runs", folder);
-    struct run_options options = {.set = {dir}, .resize = failing_resize, .context = &failing};
-    cr_assert_eq(run_whole(&run, text, options), 0, "%s", run.message);
-    run_close(&run);
-    cr_assert(failing.blocks == 0 && !failing.wrong_size, "%ld blocks are left", failing.blocks);
-    long requests = failing.requests, told = 0;
-    /* Whole and resumed; every request at the start and the end, some in between. */
-    for (long at = 1; at <= requests; at += requests > 2500 && at > 100 ? 1 + requests / 1500 : 1) {
-        failing.requests = 0, failing.fail_at = at;
-        options.resume = at % 3 == 0;
-        int status = run_whole(&run, text, options);
-        cr_assert(status == 0 || status == FLOW_ERROR_MEMORY, "request %ld: %d %s", at, status, run.message);
-        told += status == FLOW_ERROR_MEMORY;
-        run_close(&run);
-        cr_assert(failing.blocks == 0 && !failing.wrong_size, "request %ld of %ld: %ld blocks are left", at, requests, failing.blocks);
-    }
-    cr_assert_gt(told, 100);
+    fail_each_request(text);
+}
+
+Test(hostile_training, every_allocation_of_a_source_fails) {
+    put_data("d.safetensors", 10, 206);
+    put_text("own.yaml", "flow: 1\nnodes:\n"
+                         "  z: {op: random_normal, with: {shape: [8, 4]}}\n"
+                         "  x: {op: add, in: {b: z}, state: {a: x.y}}\n"
+                         "  y: {op: linear, in: x, with: {units: 2}}\n"
+                         "outputs: {x: x, y: y}\n");
+    fail_each_request("flow: 1\nvars: {dir: none, task: 0}\n"
+                      "inputs: {x: {dtype: f32, shape: [B, 4]}, y: {dtype: f32, shape: [B, 2]}}\n"
+                      "graphs:\n"
+                      "  step:\n"
+                      "    inputs: {h: {dtype: f32, shape: [B, 4]}}\n"
+                      "    nodes:\n"
+                      "      l: {op: linear, in: h, with: {units: 4}}\n"
+                      "      sq: {op: square, in: l}\n"
+                      "      inner: {op: sum, in: sq}\n"
+                      "      g: {op: gradient, in: {loss: inner, of: l}}\n"
+                      "      s: {op: add, in: [g, h]}\n"
+                      "      y: {op: tanh, in: s}\n"
+                      "    outputs: {h: y}\n"
+                      "  block:\n"
+                      "    inputs: {h: {dtype: f32, shape: [B, 4]}}\n"
+                      "    nodes: {in: {graph: step, in: {h: h}, loop: {max: 2, carry: {h: h}}}}\n"
+                      "    outputs: {h: in}\n"
+                      "nodes:\n"
+                      "  body: {graph: block, in: {h: x}, repeat: 2, recompute: true}\n"
+                      "  \"b${task}\": {op: linear, in: body, with: {units: 2}}\n"
+                      "  all: {op: parameters, with: {match: \"body*\"}}\n"
+                      "  size: {op: mean, in: all}\n"
+                      "  loss: {op: mse, in: {x: \"b${task}\", target: y}}\n"
+                      "outputs: {body: body}\n"
+                      "data:\n"
+                      "  own: {source: graph, path: own.yaml, feeds: {x: x, y: y}, reuse: {epochs: 2, batch: 4}}\n"
+                      "  valid: {source: tensors, path: d.safetensors, with: {tensors: \"x y\", batch: 5}, feeds: {x: x, y: y}}\n"
+                      "train: {stages: [{name: learn, foreach: {task: 2}, loss: {loss: 1, size: 0.1}, data: own, steps: 3,\n"
+                      "  update: [{params: \"*.weight\", optimizer: muon, with: {lr: 0.01}}, {params: \"*\", optimizer: sgd, with: {lr: "
+                      "0.01}}], validate: {foreach: {task: 2}, data: valid, at: end, metrics: {loss: loss}},\n"
+                      "  checkpoint: {dir: \"${dir}/${task}\", every: 2}}]}\n");
 }
