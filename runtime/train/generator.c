@@ -83,12 +83,11 @@ static int read_network(struct generator *generator, const char *path, struct re
 static int own_model(struct generator *generator, struct report *report) {
     const struct trainer_options *options = &generator->trainer->options;
     const struct training_data *data = generator->data;
-    if (!data->weights && !data->rename_count && !generator->network->weights) return 0;
-    if (data->rename_count)
-        return report_add(report, FLOW_ERROR_UNSUPPORTED, data->at,
-                          "data '%s': `rename` of a graph's parameters is not available yet in this "
-                          "version: give the parameters the trainer's names",
+    if (data->rename_count && data->weights)
+        return report_add(report, FLOW_ERROR_GRAPH, data->renames[0].at,
+                          "data '%s': `rename` is from that graph's parameters to the trainer's, and it has `weights` of its own",
                           data->name);
+    if (data->rename_count || (!data->weights && !generator->network->weights)) return 0;
     const char *file = data->weights ? data->weights : generator->network->weights;
     char *path = file[0] == '/' || !data->base || !*data->base ? arena_text(&generator->arena, file)
                                                                : arena_format(&generator->arena, "%s/%s", data->base, file);
@@ -140,6 +139,8 @@ int generator_new(struct trainer *trainer, const struct training_data *data, int
                                       .seeded = true,
                                       .seed = seed,
                                       .changing = generator->model == NULL,
+                                      .renames = data->renames,
+                                      .rename_count = data->rename_count,
                                       .refs = generator->refs,
                                       .ref_count = generator->network ? generator->network->output_count : 0};
     if (code == 0) code = program_new(&options, report, &generator->program);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/program.h"
 #include "grad/grad.h"
+#include "train/group.h"
 
 #include <string.h>
 
@@ -117,6 +118,24 @@ static int list_outputs(const struct program *program, struct entry *entry, cons
     return grad_outputs(instance, instance->refs, program->options.ref_count) < 0 ? report_memory(report) : 0;
 }
 
+/* Parameters get the model's names, those of loops' bodies too. */
+static int rename_parameters(const struct program_options *options, struct instance *instance) {
+    for (size_t p = 0; p < instance->param_count; p++) {
+        struct instance_value *value = &instance->values[instance->params[p]];
+        for (size_t r = 0; r < options->rename_count; r++) {
+            const char *name;
+            if (!pattern_map(&instance->arena, options->renames[r].from, options->renames[r].to, value->name, &name)) continue;
+            if (!name) return FLOW_ERROR_MEMORY;
+            value->name = name;
+            break;
+        }
+    }
+    for (size_t n = 0; n < instance->node_count; n++)
+        if (instance->nodes[n].body && !instance->nodes[n].borrowed && rename_parameters(options, instance->nodes[n].body) < 0)
+            return FLOW_ERROR_MEMORY;
+    return 0;
+}
+
 static int make(struct program *program, const struct flow_tensor *inputs, struct entry *entry, struct report *report) {
     const struct program_options *options = &program->options;
     struct instance_options about = {.host = options->host,
@@ -130,6 +149,7 @@ static int make(struct program *program, const struct flow_tensor *inputs, struc
                                      .ref_count = options->ref_count};
     int code = instance_new(options->from, options->network, &about, report, &entry->instance);
     if (code < 0) return code;
+    if (rename_parameters(options, entry->instance) < 0) return report_memory(report);
     struct grad_pass *passes = arena_array(&entry->instance->arena, options->pass_count, sizeof *passes);
     if (!passes) return report_memory(report);
     for (size_t n = 0; n < options->pass_count && code == 0; n++) code = fill_pass(program, entry, n, &passes[n], report);

@@ -27,6 +27,8 @@ struct program_options {
     size_t ref_count;
     const struct program_pass *passes;
     size_t pass_count;
+    const struct network_rename *renames; /* from the network's names of parameters to the model's */
+    size_t rename_count;
     /* The pass whose gradient a parameter follows; -1: none. */
     int32_t (*pass_of)(void *context, const char *parameter);
     void *context;

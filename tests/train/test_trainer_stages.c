@@ -209,21 +209,28 @@ Test(stages, teacher_with_weights_of_its_own) {
 
 /* The source computes with the parameters of the step, not with those that the stage began with: `t` is what `student` itself gives for x,
  * so that the loss is 0 at every step whatever moves the weights. */
-Test(stages, source_follows_the_trainer) {
+static void follows(const char *own, const char *rename) {
     struct training_run run;
-    put_text("own.yaml", "flow: 1\nnodes:\n"
-                         "  x: {op: random_normal, with: {shape: [32, 64]}}\n"
-                         "  student: {op: linear, in: x, with: {units: 48}}\n"
-                         "outputs: {x: x, t: student}\n");
-    RUN(&run, "flow: 1\ninputs: {x: {dtype: f32, shape: [B, 64]}, t: {dtype: f32, shape: [B, 48]}}\n"
-              "nodes:\n"
-              "  student: {op: linear, in: x, with: {units: 48}}\n"
-              "  same: {op: mse, in: {x: student, target: t}}\n"
-              "  push: {op: mean, in: student}\n"
-              "outputs: {student: student}\n"
-              "data: {own: {source: graph, path: own.yaml, feeds: {x: x, t: t}}}\n"
-              "train: {loss: {same: 1, push: 1}, data: own, steps: 20, update: [{params: \"*\", optimizer: sgd, with: {lr: 5}}],\n"
-              "  validate: {data: own, every: 3, metrics: {same: same, push: push}}}\n");
+    char text[4096], source[1024];
+    snprintf(source, sizeof source,
+             "flow: 1\nnodes:\n"
+             "  x: {op: random_normal, with: {shape: [32, 64]}}\n"
+             "  %s: {op: linear, in: x, with: {units: 48}}\n"
+             "outputs: {x: x, t: %s}\n",
+             own, own);
+    put_text("own.yaml", source);
+    snprintf(text, sizeof text,
+             "flow: 1\ninputs: {x: {dtype: f32, shape: [B, 64]}, t: {dtype: f32, shape: [B, 48]}}\n"
+             "nodes:\n"
+             "  student: {op: linear, in: x, with: {units: 48}}\n"
+             "  same: {op: mse, in: {x: student, target: t}}\n"
+             "  push: {op: mean, in: student}\n"
+             "outputs: {student: student}\n"
+             "data: {own: {source: graph, path: own.yaml%s, feeds: {x: x, t: t}}}\n"
+             "train: {loss: {same: 1, push: 1}, data: own, steps: 20, update: [{params: \"*\", optimizer: sgd, with: {lr: 5}}],\n"
+             "  validate: {data: own, every: 3, metrics: {same: same, push: push}}}\n",
+             rename);
+    RUN(&run, text, 0);
     cr_assert_eq(run_events(&run, FLOW_EVENT_VALIDATION, NULL), 6);
     for (size_t v = 0; v < 6; v++) {
         const struct happened *event = run_event(&run, FLOW_EVENT_VALIDATION, NULL, v);
@@ -234,6 +241,11 @@ Test(stages, source_follows_the_trainer) {
         cr_assert(fabs(event->loss) < 1e3 && !isnan(event->loss), "step %zu: %g", t, event->loss);
     }
     run_close(&run);
+}
+
+Test(stages, source_follows_the_trainer) {
+    follows("student", "");
+    follows("policy", ", rename: {\"policy.*\": \"student.*\"}");
 }
 
 /* ---- Validation ---- */
