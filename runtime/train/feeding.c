@@ -47,6 +47,10 @@ static const struct flow_tensor *source_type(const struct feeding *feeding, size
 
 static int connect(struct feeding *feeding, struct report *report) {
     const struct training_data *data = feeding->data;
+    /* Without `feeds`, what the source gives goes where the graph calls it the same. */
+    for (size_t i = 0; !data->feed_count && i < feeding->network->input_count; i++)
+        for (size_t o = 0; o < source_outputs(feeding); o++)
+            if (strcmp(feeding->network->inputs[i].name, source_name(feeding, o)) == 0) feeding->output[i] = (int32_t)o;
     for (size_t f = 0; f < data->feed_count; f++) {
         const struct training_pair *pair = &data->feeds[f];
         struct nearest nearest;
