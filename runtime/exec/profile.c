@@ -29,13 +29,18 @@ static int add(const struct allocator *from, struct gathering *all, const struct
     const struct plan_step *step = &binding->plan->steps[s];
     if (!binding->calls[s]) return 0;
     const struct instance_node *node = step->node >= 0 ? &binding->plan->instance->nodes[step->node] : NULL;
-    const char *name = node ? node->source->path : "(copies)";
+    const bool between = node && node->role >= NODE_FILL; /* gradients set to a number, passed on, added up, joined */
+    const char *name = between ? "(gradients)" : node ? node->source->path : "(copies)";
     int64_t place;
     if (!map_get(&all->places, name, &place)) {
         if (memory_grow(from, (void **)&all->times, &all->capacity, all->count + 1, sizeof *all->times) < 0) return FLOW_ERROR_MEMORY;
         if (map_set(&all->places, name, (int64_t)all->count) < 0) return FLOW_ERROR_MEMORY;
         place = (int64_t)all->count++;
-        const char *op = node && node->entry ? node->entry->op->name : node && node->body ? "loop" : node ? "parameters" : "copy";
+        const char *op = between               ? "sum"
+                         : node && node->entry ? node->entry->op->name
+                         : node && node->body  ? "loop"
+                         : node                ? "parameters"
+                                               : "copy";
         all->times[place] = (struct context_times){.node = name, .op = op};
     }
     struct context_times *times = &all->times[place];
