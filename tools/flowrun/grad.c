@@ -162,12 +162,22 @@ static void print_gradients(const struct gradients *run) {
                (long long)peak_memory());
 }
 
+/* Without cotangents an output of one number is what is differentiated. */
+static bool has_scalar(const struct gradients *run) {
+    for (size_t o = 0; o < flow_graph_outputs(run->graph); o++)
+        if (flow_tensor_count(flow_session_output_at(run->session, o)) == 1) return true;
+    return false;
+}
+
 static int finish(const struct gradients *run) {
     size_t count = 0;
     const char *name;
     const struct flow_tensor *tensor;
     while (flow_session_gradient(run->session, count, &name, &tensor)) count++;
     if (!count) return command_say(EXIT_USAGE, "%s has no floating input and no parameter to differentiate by", run->command->graph);
+    if (!run->cotangents && !has_scalar(run))
+        return command_say(EXIT_USAGE, "no output of %s is one number: say by --cotangents FILE what each output receives",
+                           run->command->graph);
     int rc = run->command->outputs ? write_gradients(run, count) : 0;
     if (rc == 0 && (run->command->json || (!run->command->outputs && !run->command->quiet))) print_gradients(run);
     return rc == 0 && run->command->profile ? print_times_of(run->session) : rc;

@@ -130,6 +130,11 @@ int main(int count, char **words) {
         printf("flowrun %s\n", flow_version());
         return EXIT_DONE;
     }
+    for (int i = 2; i < count; i++)
+        if (strcmp(words[i], "--help") == 0) {
+            fputs(help, stdout);
+            return EXIT_DONE;
+        }
     signal(SIGPIPE, SIG_IGN);
     struct command command = {.name = "run"};
     const struct subcommand *chosen = NULL;

@@ -55,7 +55,7 @@ static int make_folder(const char *path) {
     return 0;
 }
 
-int record_open(struct record *record, const struct command *command, flow_runtime *runtime, flow_graph *graph, char *training) {
+void record_open(struct record *record, const struct command *command, flow_runtime *runtime, flow_graph *graph, char *training) {
     *record =
         (struct record){.command = command, .runtime = runtime, .graph = graph, .training = training, .lines = -1, .status = "running"};
     struct json_document train = json_read(training, strlen(training));
@@ -68,7 +68,6 @@ int record_open(struct record *record, const struct command *command, flow_runti
     if (localtime_r(&now, &local)) strftime(record->started, sizeof record->started, "%Y-%m-%d %H:%M:%S", &local);
     flow_errors *errors = NULL;
     if (flow_graph_draw(graph, "svg", &errors, &record->drawing) < 0) record->drawing = NULL, flow_errors_free(errors);
-    return make_folder(record->folder);
 }
 
 static void path_of(const struct record *record, const char *name, char *path, size_t size) {
@@ -89,11 +88,13 @@ static void keep_line(void *context, const char *line) {
 }
 
 /* A resumed run goes on where its checkpoint was made: lines beyond it, and a torn one, are cut off. A new run starts a new file. */
-static void begin_lines(struct record *record, const struct flow_event *event) {
+static int begin_lines(struct record *record, const struct flow_event *event) {
     char path[4096];
     struct markup kept = {0};
     struct history *history = &record->history;
     path_of(record, "metrics.jsonl", path, sizeof path);
+    int rc = make_folder(record->folder);
+    if (rc) return rc;
     record->begun = true;
     if (record->command->resume && event->total > 0) history_read(history, path, event->total, keep_line, &kept);
     record->before_seconds = history->seconds, record->before_waited = history->waited, history->damaged = 0;
@@ -101,9 +102,10 @@ static void begin_lines(struct record *record, const struct flow_event *event) {
     bool plain = lstat(path, &about) < 0 || S_ISREG(about.st_mode);
     if (plain && markup_write(&kept, record->runtime, path)) record->broken = true;
     free(kept.at);
-    if (record->broken) return;
+    if (record->broken) return 0;
     record->lines = open(path, O_WRONLY | O_APPEND | O_CLOEXEC, 0666);
     if (record->lines < 0) give_up(record, path);
+    return 0;
 }
 
 /* One write: a line is there or not, but for a crash in the middle of it, which readers expect. */
@@ -246,8 +248,9 @@ static void count_parameters(struct record *record, const flow_trainer *trainer)
     record->memory = flow_trainer_memory(trainer);
 }
 
-void record_event(struct record *record, const flow_trainer *trainer, const struct flow_event *event) {
-    if (!record->begun) begin_lines(record, event);
+int record_event(struct record *record, const flow_trainer *trainer, const struct flow_event *event) {
+    int rc = record->begun ? 0 : begin_lines(record, event);
+    if (rc) return rc;
     struct flow_event whole = *event;
     whole.seconds += record->before_seconds, whole.waited += record->before_waited;
     if (event->kind == FLOW_EVENT_STEP || event->kind == FLOW_EVENT_VALIDATION) add_line(record, &whole);
@@ -257,6 +260,7 @@ void record_event(struct record *record, const flow_trainer *trainer, const stru
     if (event->kind == FLOW_EVENT_VALIDATION || event->kind == FLOW_EVENT_END) count_parameters(record, trainer);
     if (event->kind == FLOW_EVENT_VALIDATION ? seconds_now() - record->page_at > 0.5 : seconds_now() - record->page_at > page_every)
         write_pages(record);
+    return 0;
 }
 
 void record_close(struct record *record) {

@@ -27,10 +27,11 @@ struct record {
     char message[1024];
 };
 
-/* Finds the folder (--dir, else the graph's `checkpoint: {dir}`, else runs/NAME) and makes it. 0, or an exit status after saying why. */
-int record_open(struct record *record, const struct command *command, flow_runtime *runtime, flow_graph *graph, char *training);
-/* Every event, before anything else is done with it. What cannot be written is told once; training goes on. */
-void record_event(struct record *record, const flow_trainer *trainer, const struct flow_event *event);
+/* Finds the folder (--dir, else the graph's `checkpoint: {dir}`, else runs/NAME) for the first event to make. */
+void record_open(struct record *record, const struct command *command, flow_runtime *runtime, flow_graph *graph, char *training);
+/* Every event, before anything else is done with it. 0, or an exit status after saying why the folder cannot be made, at the first; what
+ * cannot be written later is told once, and training goes on. */
+int record_event(struct record *record, const flow_trainer *trainer, const struct flow_event *event);
 /* The end, whatever it is. */
 void record_close(struct record *record);
 

@@ -45,8 +45,7 @@ static int open_trainer(struct training *training) {
     if (rc) return rc;
     if (flow_graph_training(training->graph, &errors, &json) < 0) return command_fail_graph(command, errors);
     if (!json) return command_say(EXIT_USAGE, "%s has no `train` section: flowrun run runs it", command->graph);
-    rc = record_open(&training->record, command, training->runtime, training->graph, json);
-    if (rc) return rc;
+    record_open(&training->record, command, training->runtime, training->graph, json);
     struct flow_trainer_options options = {.size = sizeof options,
                                            .streams = command->streams,
                                            .resume = command->resume,
@@ -96,7 +95,8 @@ static void print_validation(const struct flow_event *event) {
 
 static int tell(struct training *training, const struct flow_event *event) {
     const struct command *command = training->command;
-    record_event(&training->record, training->trainer, event);
+    int rc = record_event(&training->record, training->trainer, event);
+    if (rc) return rc;
     if (command->json) return print_event(training, event);
     if (command->quiet) return 0;
     progress_event(&training->progress, event);
