@@ -181,7 +181,10 @@ Test(hostile_training, ten_thousand_steps) {
     long before = resident();
     cr_assert_eq(run_on(&run, 0), 0, "%s", run.message);
     long after = resident();
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* they hold back what was freed */
     cr_assert_leq(after - before, 256 << 10, "%ld bytes more after 10,000 steps", after - before);
+#endif
+    cr_assert(before > 0 && after > 0);
     run_close(&run);
 }
 

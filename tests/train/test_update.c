@@ -116,7 +116,7 @@ Test(update, noise_is_the_streams) {
                 uint64_t key[9];
                 group_init(&group, NULL, "", 1, isa);
                 for (int i = 0; i < 9; i++) {
-                    char name[16];
+                    char name[32];
                     snprintf(name, sizeof name, "p%d.weight", i);
                     key[i] = update_noise_key(42, name);
                     group_add(&group, type ? FLOW_F64 : FLOW_F32, 1, &counts[i], (uint64_t)i);
