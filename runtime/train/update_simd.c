@@ -173,7 +173,7 @@ static void noise_blocks(const struct update_draw *draw, uint64_t block, float *
     for (int part = 0; part < 2 * 8 / WIDE; part += PAIR) {
         const struct drawn drawn = philox(draw, block * 8 + (uint64_t)(part * WIDE), NULL, NULL);
         for (int j = 0; j < PAIR; j++) {
-            struct normals n;
+            struct normals n = {0};
             for (int stage = 0; stage < STAGES; stage++) normals_stage(stage, &n, drawn.radius[j], drawn.angle[j], draw->factor);
             *(loose *)(to + place(part + j)) = n.first, *(loose *)(to + place(part + j) + BLOCK / 2) = n.second;
         }
@@ -193,7 +193,7 @@ static double noise_whole(const struct update_draw *draw, float scale, int64_t p
     doubles sum = {0};
     struct drawn hand = philox(&d, counter, NULL, NULL);
     for (int64_t part = 0; part < parts; part += PAIR) {
-        struct normals n[PAIR];
+        struct normals n[PAIR] = {0};
         const struct drawn next = philox(&d, counter + (uint64_t)((part + PAIR) * WIDE), n, &hand);
         real square = {0};
 #pragma GCC unroll 2

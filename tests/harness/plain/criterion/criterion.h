@@ -65,6 +65,7 @@ __attribute__((weak)) struct plain_suite *plain_suites;
 #define cr_expect_eq(...) cr_assert_eq(__VA_ARGS__)
 #define cr_expect_neq(...) cr_assert_neq(__VA_ARGS__)
 #define cr_expect_lt(...) cr_assert_lt(__VA_ARGS__)
+#define cr_expect_float_eq(...) cr_assert_float_eq(__VA_ARGS__)
 #define cr_expect_not_null(...) cr_assert_not_null(__VA_ARGS__)
 #define cr_expect_null(...) cr_assert_null(__VA_ARGS__)
 #define cr_expect_str_eq(...) cr_assert_str_eq(__VA_ARGS__)
