@@ -71,7 +71,7 @@ static void add(struct history *history, const struct flow_event *event, const c
 }
 
 static void note_stage(struct history *history, const struct flow_event *event) {
-    if (history->stages_seen > event->stage_number) return;
+    if (event->kind > FLOW_EVENT_VALIDATION || history->stages_seen > event->stage_number) return;
     history->stages_seen = event->stage_number + 1;
     if (history->stage_count == HISTORY_STAGES || (event->stage_count <= 1 && !event->stage[0])) return;
     history->stages[history->stage_count].step = (double)history->total;

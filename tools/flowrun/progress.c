@@ -34,7 +34,7 @@ static int width_of_terminal(void) {
 static void describe(const struct progress *progress, const struct flow_event *event, char *text, size_t size) {
     double seconds = event->seconds - progress->first_seconds;
     double made = (double)(event->step - progress->first_step), speed = seconds > 0 ? made / seconds : 0;
-    int used = snprintf(text, size, "loss %.4f", progress->weight > 0 ? progress->loss / progress->weight : event->loss);
+    int used = snprintf(text, size, "loss %.4g", progress->weight > 0 ? progress->loss / progress->weight : event->loss);
     if (isfinite(event->rate) && used > 0) used += snprintf(text + used, size - (size_t)used, "  rate %.3g", event->rate);
     if (speed > 0 && used > 0) used += snprintf(text + used, size - (size_t)used, "  %.3g steps/s", speed);
     if (speed > 0 && event->steps > event->step && used > 0) {

@@ -27,15 +27,22 @@ static const char *checkpoint_dir(const struct json *train) {
     return dir;
 }
 
-/* runs/NAME: the graph's name, else its file's. */
+/* The graph's name, else its file's. */
+static void name_of(const struct command *command, const flow_graph *graph, char *name, size_t size) {
+    const char *given = flow_graph_name(graph), *slash = strrchr(command->graph, '/');
+    if (!given || !*given) given = slash ? slash + 1 : command->graph;
+    size_t length = strlen(given), end = length > 5 && strcmp(given + length - 5, ".yaml") == 0 ? length - 5 : length;
+    snprintf(name, size, "%.*s", (int)(end < 200 ? end : 200), given);
+}
+
+/* runs/NAME */
 static void usual_folder(const struct command *command, const flow_graph *graph, char *folder, size_t size) {
-    const char *name = flow_graph_name(graph), *slash = strrchr(command->graph, '/');
-    if (!name || !*name) name = slash ? slash + 1 : command->graph;
-    size_t length = strlen(name), end = length > 5 && strcmp(name + length - 5, ".yaml") == 0 ? length - 5 : length;
-    snprintf(folder, size, "runs/%.*s", (int)(end < 200 ? end : 200), name);
-    for (char *c = folder + 5; *c; c++)
+    char name[256];
+    name_of(command, graph, name, sizeof name);
+    for (char *c = name; *c; c++)
         if (*c == '/' || (unsigned char)*c < 0x20) *c = '_';
-    if (folder[5] == '.') folder[5] = '_';
+    if (name[0] == '.') name[0] = '_';
+    snprintf(folder, size, "runs/%s", name);
 }
 
 static int make_folder(const char *path) {
@@ -171,11 +178,12 @@ static void put_count(struct markup *out, const char *key, double value) {
 static void describe(const struct record *record, struct markup *out) {
     const struct command *command = record->command;
     const struct history *history = &record->history;
-    const char *name = flow_graph_name(record->graph), *threads = flow_graph_run_option(record->graph, "threads");
-    char cpu[256];
+    const char *threads = flow_graph_run_option(record->graph, "threads");
+    char cpu[256], name[256];
     cpu_name(cpu, sizeof cpu);
+    name_of(command, record->graph, name, sizeof name);
     markup_put(out, "{\n  \"graph\": ");
-    markup_json(out, name ? name : command->graph);
+    markup_json(out, name);
     put_pair(out, "file", command->graph), put_pair(out, "doc", flow_graph_doc(record->graph));
     put_pair(out, "status", record->status), put_pair(out, "message", record->message);
     put_pair(out, "command", command->line), put_pair(out, "started", record->started);

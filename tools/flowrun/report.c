@@ -135,7 +135,8 @@ static void tile(struct markup *out, const char *name, const char *value, const 
 }
 
 static void size_text(double bytes, char *text, size_t size) {
-    if (bytes >= 1 << 30) snprintf(text, size, "%.2f GiB", bytes / (1 << 30));
+    if (bytes < 1 << 20) snprintf(text, size, "%.1f KiB", bytes / 1024);
+    else if (bytes >= 1 << 30) snprintf(text, size, "%.2f GiB", bytes / (1 << 30));
     else snprintf(text, size, "%.1f MiB", bytes / (1 << 20));
 }
 
