@@ -164,6 +164,8 @@ static void fill(struct draw *draw, struct flow_tensor *tensor, int attempt) {
     }
 }
 
+static const char not_finite[] = "what it computes is not finite on these inputs";
+
 static bool all_finite(const struct difference *difference) {
     for (size_t o = 0; o < difference->output_count; o++) {
         const struct flow_tensor *out = flow_session_output_at(difference->plain, o);
@@ -232,6 +234,8 @@ static void check_node(struct checking *checking, const struct flow_alone_node *
         print_unchecked(checking, node->node, node->op, NULL, errors, false);
     } else if (open_node(checking, node, tensors, owned, named, graph, &difference, &errors) < 0) {
         print_unchecked(checking, node->node, node->op, NULL, errors, true);
+    } else if (!all_finite(&difference)) {
+        print_unchecked(checking, node->node, node->op, not_finite, NULL, false);
     } else {
         for (size_t i = 0; i < node->input_count; i++) {
             char name[64];
@@ -353,7 +357,9 @@ static int check_whole(struct checking *checking, flow_graph *graph, struct flow
     const struct flow_tensor *gradient;
     int rc = difference_open(&difference, graph, named, count, checking->draw.key, &errors);
     if (rc < 0) print_unchecked(checking, "(the whole graph)", "", NULL, errors, true);
-    for (size_t g = 0; rc == 0 && !interrupted() && flow_session_gradient(difference.with, g, &name, &gradient); g++) {
+    bool finite = rc == 0 && all_finite(&difference);
+    if (rc == 0 && !finite) print_unchecked(checking, "(the whole graph)", "", not_finite, NULL, false);
+    for (size_t g = 0; finite && !interrupted() && flow_session_gradient(difference.with, g, &name, &gradient); g++) {
         struct verdict verdict = {0};
         char copy[512]; /* the session's own is overwritten by the next */
         snprintf(copy, sizeof copy, "%s", name);
