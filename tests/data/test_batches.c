@@ -27,6 +27,13 @@ struct numbers {
     int inside, most_inside;
 };
 
+static int64_t fills_of(struct numbers *numbers) {
+    pthread_mutex_lock(&numbers->lock);
+    int64_t fills = numbers->fills;
+    pthread_mutex_unlock(&numbers->lock);
+    return fills;
+}
+
 static int numbers_open(struct flow_source_open *open) {
     struct numbers *numbers = (struct numbers *)(uintptr_t)open->attrs;
     open->state = numbers;
@@ -181,14 +188,14 @@ Test(batches, a_full_ring_stops_reading) {
     cr_expect_eq(batches_in_epoch(batches), INT64_MAX);
     cr_expect_eq(batches_rows(batches), INT64_MAX);
     nanosleep(&(struct timespec){0, 100000000}, NULL);
-    cr_expect(numbers.fills <= 4, "%d", (int)numbers.fills);
+    cr_expect(fills_of(&numbers) <= 4, "%d", (int)fills_of(&numbers));
     for (int64_t n = 0; n < 100; n++) {
         const struct flow_tensor *tensors = next(batches, n);
         cr_expect_eq(rows_of(tensors)[0], 2 * n);
         cr_expect_eq((uintptr_t)tensors[1].data % 64, 0);
     }
     nanosleep(&(struct timespec){0, 100000000}, NULL);
-    cr_expect(numbers.fills <= 104, "%d", (int)numbers.fills);
+    cr_expect(fills_of(&numbers) <= 104, "%d", (int)fills_of(&numbers));
     batches_close(batches);
 }
 
