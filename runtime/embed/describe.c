@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` prints: shapes of inputs and outputs, parameters, states and delays, the plan. */
 #include "embed/embed.h"
+#include "graph/training.h"
 #include "embed/text_out.h"
 
 #include <string.h>
@@ -125,9 +126,27 @@ static void describe_text(const flow_graph *graph, const struct instance *instan
     describe_unused(graph->network, text);
 }
 
+/* A training that is one stage; streamed pieces are not trained on. */
+static int describe_peak(flow_graph *graph, const struct instance *instance, const struct flow_describe_options *options,
+                         struct report *report, struct text *text) {
+    const struct training *training = graph->network->training;
+    if (!training || training->stage_count || !training->loss_count || training->missing || options->stream) return 0;
+    int64_t bytes = 0, all = 0;
+    int rc = training_peak(graph, instance, false, report, &bytes);
+    bool again = graph->network->segment_count > 0;
+    if (rc == 0 && again) rc = training_peak(graph, instance, true, report, &all);
+    if (rc < 0) return rc;
+    if (options->json) text_format(text, ", \"training_arena\": %lld", (long long)bytes);
+    else text_format(text, "arena of a training step on these extents: %lld bytes", (long long)bytes);
+    if (again && options->json) text_format(text, ", \"training_arena_without_recompute\": %lld", (long long)all);
+    else if (again) text_format(text, "; without `recompute` %lld bytes", (long long)all);
+    if (!options->json) text_put(text, "\n");
+    return 0;
+}
+
 /* The plan's object with two members more. */
-static int describe_json(flow_graph *graph, const struct plan *plan, const struct flow_describe_options *options, struct report *report,
-                         struct text *text) {
+static int describe_json(flow_graph *graph, const struct instance *instance, const struct plan *plan,
+                         const struct flow_describe_options *options, struct report *report, struct text *text) {
     plan_describe(plan, PLAN_JSON, text);
     while (text->length && text->at[text->length - 1] != '}') text->length--;
     if (text->length) text->length--;
@@ -144,6 +163,7 @@ static int describe_json(flow_graph *graph, const struct plan *plan, const struc
     if (graph->network->training) {
         text_put(text, ", \"training\": ");
         rc = training_describe(graph, options, report, text);
+        if (rc == 0) rc = describe_peak(graph, instance, options, report, text);
     }
     text_put(text, "}\n");
     return rc;
@@ -166,10 +186,11 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
         struct text text;
         text_init(&text, from);
         if (given.json) {
-            rc = describe_json(graph, plan, &given, &report, &text);
+            rc = describe_json(graph, instance, plan, &given, &report, &text);
         } else {
             describe_text(graph, instance, plan, &given, &text);
             if (graph->network->training) rc = training_describe(graph, &given, &report, &text);
+            if (rc == 0) rc = describe_peak(graph, instance, &given, &report, &text);
         }
         if (rc == 0) *out = text_out(&text);
         if (rc == 0 && !*out) rc = report_memory(&report);

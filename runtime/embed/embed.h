@@ -56,6 +56,8 @@ int must_use graph_sample(flow_graph *graph, const struct flow_describe_options 
 int must_use graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
                              struct report *report, struct instance **out);
 /* What `train` says, as lines or (options->json) one JSON object. */
+/* Bytes of the planned arena of a training step on inputs like those of `like`; keep_all: as if nothing was computed again. */
+int must_use training_peak(flow_graph *graph, const struct instance *like, bool keep_all, struct report *report, int64_t *bytes);
 int must_use training_describe(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct text *out);
 
 #endif

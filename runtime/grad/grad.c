@@ -200,7 +200,7 @@ static int visit(struct grad_walk *walk, int32_t n) {
     if (dtype_float(node->dtype) && !is_real(node->dtype)) return refuse_half(walk, node);
     walk->current = n;
     int32_t segment = node->source->segment;
-    if (segment && !walk->repeated[segment]) {
+    if (segment && !walk->instance->keep_all && !walk->repeated[segment]) {
         int code = repeat_segment(walk, segment);
         if (code < 0) return code;
     }

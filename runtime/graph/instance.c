@@ -373,6 +373,7 @@ static int build_once(const struct allocator *from, const struct network *networ
     made->input_count = network->input_count, made->output_count = network->output_count;
     made->streaming = build.streaming = options->stream != NULL && !how->outer;
     made->first = options->first, made->flush = options->flush, made->phase = options->phase;
+    made->keep_all = options->keep_all;
     made->products = options->host ? options->host->products : FLOW_F32;
     build.seed = options->seeded ? options->seed : network->seed;
     build.f32 = options->precision == FLOW_F64 ? FLOW_F64 : FLOW_F32;

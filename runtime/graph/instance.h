@@ -99,6 +99,7 @@ struct instance {
     int32_t phase;    /* FLOW_PHASE_* */
     int32_t products; /* the host's, by which packed bytes were measured */
     bool streaming, first, flush;
+    bool keep_all;
     bool gradients; /* has nodes {op: gradient}, still to be made out */
 };
 
@@ -113,6 +114,7 @@ struct instance_options {
     uint64_t seed;                 /* in place of the network's when `seeded` */
     bool seeded;
     bool differentiate;             /* operators are asked what their backward needs */
+    bool keep_all;                  /* `recompute: true` is passed over: for telling what it saves */
     const struct network_ref *refs; /* values that are wanted beside the outputs: instance.refs */
     size_t ref_count;
 };
