@@ -18,8 +18,10 @@ Test(tables, tokens) {
         uint8_t bytes[8 * 100] = {0};
         const int width = 1 << kind;
         char with[80];
-        for (int i = 0; i < 100; i++)
-            bytes[i * width] = (uint8_t)(i * 3 % 200), bytes[i * width + (width > 1)] |= width > 1 ? (uint8_t)(i % 7) : 0;
+        for (int i = 0; i < 100; i++) {
+            bytes[i * width] = (uint8_t)(i * 3 % 200);
+            if (width > 1) bytes[i * width + 1] = (uint8_t)(i % 7);
+        }
         put_file("t.bin", bytes, (size_t)(100 * width));
         snprintf(with, sizeof with, "{window: 8, stride: 5, type: %s}", types[kind]);
         struct batches_options options = options_of("tokens", "t.bin", with);
