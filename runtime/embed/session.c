@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One caller's runs. A session keeps the plans it made, by the extents they are for: pieces of a stream alternate between a few. */
-#include "base/half.h"
+#include "base/element.h"
 #include "embed/gradients.h"
 #include "grad/grad.h"
 
@@ -170,18 +170,6 @@ static int copy_room(flow_session *session, size_t index, int64_t bytes, struct 
     return copy->data ? 0 : report_memory(report);
 }
 
-static void store_real(void *data, int32_t dtype, int64_t index, double value) {
-    switch (dtype) {
-    case FLOW_F32: ((float *)data)[index] = (float)value; break;
-    case FLOW_F64: ((double *)data)[index] = value; break;
-    case FLOW_F16: ((uint16_t *)data)[index] = half_f64_to_f16(value); break;
-    case FLOW_BF16: ((uint16_t *)data)[index] = half_f64_to_bf16(value); break;
-    case FLOW_I32: ((int32_t *)data)[index] = (int32_t)value; break;
-    case FLOW_I64: ((int64_t *)data)[index] = (int64_t)value; break;
-    default: ((uint8_t *)data)[index] = (uint8_t)value; break;
-    }
-}
-
 static int32_t declared_type(const flow_session *session, size_t index) {
     int32_t dtype = session->graph->network->inputs[index].dtype;
     return dtype == FLOW_F32 && session->graph->precision == FLOW_F64 ? FLOW_F64 : dtype;
@@ -203,7 +191,7 @@ static int convert_input(flow_session *session, size_t index, struct report *rep
     int64_t count = flow_tensor_count(given), bytes;
     if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, index, bytes, report) < 0) return report_memory(report);
     *fed = flow_tensor_of(session->copies[index].data, dtype, given->rank, given->shape);
-    for (int64_t i = 0; i < count; i++) store_real(fed->data, dtype, i, flow_tensor_real(given, i));
+    for (int64_t i = 0; i < count; i++) element_write(fed->data, dtype, i, flow_tensor_real(given, i));
     return 0;
 }
 
@@ -358,7 +346,7 @@ static int take_cotangent(flow_session *session, size_t index, const struct flow
         return report_memory(report);
     struct flow_tensor *made = &session->cotangents[index];
     *made = flow_tensor_of(session->copies[at].data, dtype, value->rank, value->shape);
-    for (int64_t i = 0; i < count; i++) store_real(made->data, dtype, i, flow_tensor_real(value, i));
+    for (int64_t i = 0; i < count; i++) element_write(made->data, dtype, i, flow_tensor_real(value, i));
     return 0;
 }
 

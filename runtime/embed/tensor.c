@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/half.h"
+#include "base/element.h"
 #include "embed/embed.h"
 
 struct flow_tensor flow_tensor_of(void *data, int32_t dtype, int32_t rank, const int64_t *shape) {
@@ -27,14 +27,5 @@ double flow_tensor_real(const struct flow_tensor *tensor, int64_t index) {
         offset += index % tensor->shape[i] * tensor->strides[i];
         index /= tensor->shape[i];
     }
-    const void *data = tensor->data;
-    switch (tensor->dtype) {
-    case FLOW_F32: return (double)((const float *)data)[offset];
-    case FLOW_F64: return ((const double *)data)[offset];
-    case FLOW_F16: return (double)half_f16_to_f32(((const uint16_t *)data)[offset]);
-    case FLOW_BF16: return (double)half_bf16_to_f32(((const uint16_t *)data)[offset]);
-    case FLOW_I32: return ((const int32_t *)data)[offset];
-    case FLOW_I64: return (double)((const int64_t *)data)[offset];
-    default: return ((const uint8_t *)data)[offset];
-    }
+    return element_read(tensor->data, tensor->dtype, offset);
 }

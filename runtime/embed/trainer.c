@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 #include "embed/embed.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct flow_trainer {
@@ -23,7 +24,7 @@ int flow_trainer_new(flow_graph *graph, const struct flow_trainer_options *optio
     trainer->graph = graph;
     const char *streams = flow_graph_run_option(graph, "streams");
     int64_t count = given.streams;
-    if (count <= 0 && streams && *streams >= '1' && *streams <= '9') count = *streams - '0';
+    if (count <= 0 && streams) count = strtol(streams, NULL, 10);
     struct trainer_options about = {
         .reading = {&runtime->from, runtime->registry, graph->path, graph->text, graph->text_length, graph->set, graph->set_count},
         .network = graph->network,

@@ -206,10 +206,6 @@ int exec_gather(const struct flow_call *call);
 int exec_fill(const struct flow_call *call);
 int exec_pass(const struct flow_call *call);
 int exec_add(const struct flow_call *call);
-/* to += from, which is row-major; `to` may have any strides. */
-void tensor_add(const struct flow_call *call, const struct flow_tensor *to, const void *from);
-/* The elements of `from` in row-major order; types equal. */
-void tensor_copy(void *to, const struct flow_tensor *from);
 /* Floating types, both row-major. */
 void tensor_convert(void *to, int32_t to_dtype, const void *from, int32_t from_dtype, int64_t count, int32_t isa);
 

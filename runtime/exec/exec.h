@@ -72,4 +72,9 @@ struct context_times {
 };
 int must_use context_profile(struct context *context, const struct context_times **times, size_t *count);
 
+/* The elements of `from` in row-major order; types equal. */
+void tensor_copy(void *to, const struct flow_tensor *from);
+/* to += from, which is row-major; `to` may have any strides. f32 and f64. */
+void tensor_add(const struct flow_call *call, const struct flow_tensor *to, const void *from);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "grad/grad.h"
 #include "grad/walk.h"
+#include "graph/extents.h"
 
 #include <string.h>
 
@@ -48,8 +49,7 @@ int32_t grad_input(struct instance *instance, const char *name, const struct flo
     size_t none = 0; /* the list is copied: rare, and short */
     int32_t *inputs = arena_array(&instance->arena, instance->input_count + 1, sizeof *inputs);
     struct flow_tensor plain = *type;
-    int64_t stride = 1;
-    for (int32_t a = plain.rank - 1; a >= 0; a--) plain.strides[a] = stride, stride *= plain.shape[a] > 0 ? plain.shape[a] : 1;
+    (void)extents_contiguous(&plain); /* of a value that exists */
     int32_t id = inputs ? append_value(instance, &none, VALUE_INPUT, name, &plain) : -1;
     if (id < 0) return -1;
     if (instance->input_count) memcpy(inputs, instance->inputs, instance->input_count * sizeof *inputs);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contributions to gradients, and the nodes that make them. */
+#include "graph/extents.h"
 #include "grad/walk.h"
 
 static int64_t elements(const struct flow_tensor *type) {
@@ -10,8 +11,7 @@ static int64_t elements(const struct flow_tensor *type) {
 
 static struct flow_tensor packed(const struct flow_tensor *type) {
     struct flow_tensor plain = *type;
-    int64_t stride = 1;
-    for (int32_t a = plain.rank - 1; a >= 0; a--) plain.strides[a] = stride, stride *= plain.shape[a] > 0 ? plain.shape[a] : 1;
+    (void)extents_contiguous(&plain); /* what exists can be addressed */
     return plain;
 }
 
@@ -137,17 +137,10 @@ static int32_t repeated(const struct grad_walk *walk, int32_t value) {
     return value >= 0 && (size_t)value < walk->originals && walk->again[value] >= 0 ? walk->again[value] : value;
 }
 
-static bool same_shape(const struct flow_tensor *a, const struct flow_tensor *b) {
-    if (a->rank != b->rank) return false;
-    for (int32_t i = 0; i < a->rank; i++)
-        if (a->shape[i] != b->shape[i]) return false;
-    return true;
-}
-
 /* What flows to input i without a kernel. */
 static bool passes(const struct grad_walk *walk, const struct instance_node *node, uint32_t i) {
     return i < 63 && node->infer.backward_passes_in >> i & 1u && node->out_count && node->out[0] >= 0 &&
-           same_shape(&walk->instance->values[node->in[i]].type, &walk->instance->values[node->out[0]].type);
+           extents_equal(&walk->instance->values[node->in[i]].type, &walk->instance->values[node->out[0]].type);
 }
 
 static bool wants_input(const struct grad_walk *walk, const struct instance_node *node, uint32_t i) {

@@ -77,6 +77,8 @@ int must_use plan_loop_backward(struct plan_build *build, int32_t node);
 
 /* plan_grad.c: steps of the nodes that differentiation put in. */
 int must_use plan_grad_step(struct plan_build *build, int32_t node);
+int must_use plan_locate_all(struct plan_build *build, const int32_t *values, uint32_t count,
+                             struct plan_tensor *out); /* -1: passed over */
 /* Room for what the step's node saves, when a backward reads it. */
 int must_use plan_saved(struct plan_build *build, int32_t node, int64_t bytes, struct plan_tensor *out);
 int must_use plan_operand(struct plan_build *build, int32_t value, int32_t node, bool strided, struct plan_tensor *out);

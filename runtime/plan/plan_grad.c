@@ -28,7 +28,7 @@ static void describe(const struct plan_build *build, int32_t value, struct plan_
     if (value >= 0 && out->place == PLACE_NONE) out->type = build->instance->values[value].type, out->type.data = NULL;
 }
 
-static int locate_gradients(struct plan_build *build, const int32_t *values, uint32_t count, struct plan_tensor *out) {
+int plan_locate_all(struct plan_build *build, const int32_t *values, uint32_t count, struct plan_tensor *out) {
     int code = 0;
     for (uint32_t i = 0; i < count && code == 0; i++)
         if (values[i] >= 0) code = plan_locate(build, values[i], &out[i]);
@@ -56,9 +56,9 @@ static int add_backward(struct plan_build *build, int32_t n) {
         if (backward->read[k] >= 0) code = plan_dense(build, backward->read[k], n, &read[k]);
         describe(build, of->out[k], &read[k]);
     }
-    if (code == 0) code = locate_gradients(build, backward->grad_out, of->out_count, grad_out);
-    if (code == 0) code = locate_gradients(build, backward->grad_in, node->in_count, out);
-    if (code == 0) code = locate_gradients(build, backward->grad_param, node->param_count, out + ins);
+    if (code == 0) code = plan_locate_all(build, backward->grad_out, of->out_count, grad_out);
+    if (code == 0) code = plan_locate_all(build, backward->grad_in, node->in_count, out);
+    if (code == 0) code = plan_locate_all(build, backward->grad_param, node->param_count, out + ins);
     struct plan_step *step = code == 0 ? plan_step_add(build, PLAN_BACKWARD, n) : NULL;
     if (!step) return code < 0 ? code : report_memory(build->report);
     step->kernel = build->kernels[n];

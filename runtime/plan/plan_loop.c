@@ -162,13 +162,6 @@ static bool lay_out_backward(struct plan_build *build, int32_t n, struct plan_lo
     return loop->index_input < 0 || reserve(bytes, (int64_t)sizeof(int64_t), &loop->index);
 }
 
-static int locate_all(struct plan_build *build, const int32_t *values, uint32_t count, struct plan_tensor *out) {
-    int code = 0;
-    for (uint32_t i = 0; i < count && code == 0; i++)
-        if (values[i] >= 0) code = plan_locate(build, values[i], &out[i]);
-    return code;
-}
-
 int plan_loop_backward(struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
     const struct instance_backward *backward = node->backward;
@@ -183,9 +176,9 @@ int plan_loop_backward(struct plan_build *build, int32_t n) {
     int code = 0;
     for (uint32_t i = 0; i < node->in_count && code == 0; i++)
         if (node->in[i] >= 0) code = plan_dense(build, node->in[i], n, &in[i]);
-    if (code == 0) code = locate_all(build, backward->grad_out, outputs, grad_out);
-    if (code == 0) code = locate_all(build, backward->grad_in, node->in_count, out);
-    if (code == 0) code = locate_all(build, backward->grad_param, node->param_count, out + node->in_count);
+    if (code == 0) code = plan_locate_all(build, backward->grad_out, outputs, grad_out);
+    if (code == 0) code = plan_locate_all(build, backward->grad_in, node->in_count, out);
+    if (code == 0) code = plan_locate_all(build, backward->grad_param, node->param_count, out + node->in_count);
     if (code < 0) return code;
     int64_t bytes = size_align(build->bodies[n]->bytes, PLAN_ALIGN), keeps = 0;
     struct plan_tensor saved = {.index = -1, .value = -1, .type = {.rank = -1}};

@@ -15,11 +15,6 @@
 
 #define NAME_PREFIX "checkpoint-"
 
-static int64_t count_bytes(const struct flow_tensor *t) {
-    int64_t bytes = 0;
-    return t->rank >= 0 && plan_bytes(t, &bytes) ? bytes : 0;
-}
-
 /* The folder: the caller's, else the graph's, relative to where the program runs. */
 const char *checkpoint_dir(const struct trainer *trainer, const struct training *training) {
     return trainer->options.dir ? trainer->options.dir : training->checkpoint.dir;
@@ -34,7 +29,7 @@ static int add_tensor(struct snapshot *snapshot, const struct trainer *trainer, 
     const char *copy = arena_text(&snapshot->arena, name);
     if (!type || !copy) return FLOW_ERROR_MEMORY;
     snapshot->tensors[snapshot->count++] = (struct tensor_write){copy, type};
-    snapshot->bytes += size_align(count_bytes(value), 64);
+    snapshot->bytes += size_align(stage_bytes(value), 64);
     return 0;
 }
 
@@ -149,7 +144,7 @@ static int copy_all(struct snapshot *snapshot, const struct trainer *trainer) {
     char *at = snapshot->memory;
     for (size_t i = 0; i < snapshot->count; i++) {
         struct flow_tensor *tensor = (struct flow_tensor *)snapshot->tensors[i].tensor;
-        int64_t bytes = count_bytes(tensor);
+        int64_t bytes = stage_bytes(tensor);
         if (bytes) memcpy(at, tensor->data, (size_t)bytes);
         tensor->data = at;
         at += size_align(bytes, 64);
@@ -330,10 +325,10 @@ static int list_files(struct trainer *trainer, const char *dir, struct report *r
 
 static int fill(const struct tensor_file *file, const struct flow_tensor *to, const struct flow_tensor *from, const char *what,
                 struct report *report) {
-    if (!from || count_bytes(from) != count_bytes(to) || from->dtype != to->dtype)
+    if (!from || stage_bytes(from) != stage_bytes(to) || from->dtype != to->dtype)
         return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint %s for '%s'",
                           from ? "has another shape" : "has nothing", what);
-    if (count_bytes(to)) memcpy(to->data, from->data, (size_t)count_bytes(to));
+    if (stage_bytes(to)) memcpy(to->data, from->data, (size_t)stage_bytes(to));
     return 0;
 }
 

@@ -1,32 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What goes into a network's inputs at a step: a source's batch, numbers of the trainer's, tensors given once. */
-#include "base/half.h"
+#include "base/element.h"
 #include "train/stage.h"
 
 #include <string.h>
-
-static double read_number(const void *from, int32_t dtype, int64_t i) {
-    switch (dtype) {
-    case FLOW_I32: return ((const int32_t *)from)[i];
-    case FLOW_I64: return (double)((const int64_t *)from)[i];
-    case FLOW_U8:
-    case FLOW_BOOL: return ((const uint8_t *)from)[i];
-    default: return half_read(from, dtype, i);
-    }
-}
-
-static void convert_plain(void *to, int32_t to_dtype, const void *from, int32_t from_dtype, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        double value = read_number(from, from_dtype, i);
-        switch (to_dtype) {
-        case FLOW_I32: ((int32_t *)to)[i] = (int32_t)value; break;
-        case FLOW_I64: ((int64_t *)to)[i] = (int64_t)value; break;
-        case FLOW_U8:
-        case FLOW_BOOL: ((uint8_t *)to)[i] = (uint8_t)value; break;
-        default: half_write(to, to_dtype, i, value); break;
-        }
-    }
-}
 
 static int32_t declared(const struct feeding *feeding, size_t input) {
     int32_t dtype = feeding->network->inputs[input].dtype;
@@ -172,7 +149,7 @@ static int take(struct feeding *feeding, size_t input, const struct flow_tensor 
         if (!feeding->converted[input]) return report_memory(report);
     }
     to->data = feeding->converted[input];
-    convert_plain(to->data, dtype, given->data, given->dtype, count);
+    for (int64_t i = 0; i < count; i++) element_write(to->data, dtype, i, element_read(given->data, given->dtype, i));
     return 0;
 }
 

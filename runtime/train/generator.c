@@ -129,20 +129,12 @@ int generator_new(struct trainer *trainer, const struct training_data *data, int
     int code = path ? read_text(generator, path, report) : report_memory(report);
     if (code == 0) code = read_network(generator, path, report);
     if (code == 0) code = own_model(generator, report);
-    struct program_options options = {.from = trainer->from,
-                                      .network = generator->network,
-                                      .model = generator->model ? generator->model : trainer->options.model,
-                                      .host = trainer->options.host,
-                                      .phase = FLOW_PHASE_INFERENCE,
-                                      .precision = trainer->options.precision,
-                                      .streams = trainer->options.streams,
-                                      .seeded = true,
-                                      .seed = seed,
-                                      .changing = generator->model == NULL,
-                                      .renames = data->renames,
-                                      .rename_count = data->rename_count,
-                                      .refs = generator->refs,
-                                      .ref_count = generator->network ? generator->network->output_count : 0};
+    struct program_options options = stage_program(trainer, generator->network, FLOW_PHASE_INFERENCE);
+    if (generator->model) options.model = generator->model;
+    options.seeded = true, options.seed = seed;
+    options.changing = generator->model == NULL;
+    options.renames = data->renames, options.rename_count = data->rename_count;
+    options.refs = generator->refs, options.ref_count = generator->network ? generator->network->output_count : 0;
     if (code == 0) code = program_new(&options, report, &generator->program);
     /* The extents of what it gives are known when it is planned. */
     if (code == 0) code = program_shape(generator->program, NULL, report);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/group.h"
+#include "graph/extents.h"
 #include "train/update.h"
 
 #include <flow/random.h>
@@ -100,13 +101,6 @@ static int64_t elements(const struct flow_tensor *t) {
 
 static int64_t room_of(const struct flow_tensor *t) { return size_align(elements(t) * dtype_bytes(t->dtype), 64); }
 
-static bool same_shape(const struct flow_tensor *a, const struct flow_tensor *b) {
-    if (a->rank != b->rank || a->dtype != b->dtype) return false;
-    for (int32_t i = 0; i < a->rank; i++)
-        if (a->shape[i] != b->shape[i]) return false;
-    return true;
-}
-
 static int make_group(struct groups *groups, const struct instance *instance, size_t g, struct report *report) {
     struct group *group = &groups->at[g];
     const struct training_update *update = &groups->training->updates[g];
@@ -157,7 +151,7 @@ static int find_others(struct groups *groups, struct group *group, struct report
         if (!value)
             return report_add(report, FLOW_ERROR_GRAPH, group->update->of_at, "'%s' would follow '%s', and there is no such parameter",
                               group->names[i], other);
-        if (!same_shape(value, &group->param[i]))
+        if (!extents_same(value, &group->param[i]))
             return report_add(report, FLOW_ERROR_SHAPE, group->update->of_at, "'%s' would follow '%s', which has another shape",
                               group->names[i], other);
         group->value[i] = *value;
@@ -311,7 +305,7 @@ static void keep_group(struct group *group, const struct group *before) {
             for (uint32_t s = 0; s < group->states && s < before->states; s++) {
                 struct flow_tensor *to = &group->state[s * group->count + i];
                 const struct flow_tensor *from = &before->state[s * before->count + k];
-                if (!same_shape(to, from) || to->rank < 0) continue;
+                if (!extents_same(to, from) || to->rank < 0) continue;
                 if (elements(to)) memcpy(to->data, from->data, (size_t)(elements(to) * dtype_bytes(to->dtype)));
             }
             any = true;
@@ -329,32 +323,13 @@ void groups_keep(struct groups *groups, const struct groups *before) {
 
 /* ---- A step ---- */
 
-struct adding {
-    char *to;
-    const char *from;
-    bool wide, first;
-};
-
-static void add_part(void *context, int64_t begin, int64_t end) {
-    const struct adding *adding = context;
-    size_t size = adding->wide ? sizeof(double) : sizeof(float);
-    if (adding->first) {
-        memcpy(adding->to + (size_t)begin * size, adding->from + (size_t)begin * size, (size_t)(end - begin) * size);
-        return;
-    }
-    for (int64_t i = begin; i < end; i++) {
-        if (adding->wide) ((double *)(void *)adding->to)[i] += ((const double *)(const void *)adding->from)[i];
-        else ((float *)(void *)adding->to)[i] += ((const float *)(const void *)adding->from)[i];
-    }
-}
-
 void groups_add(struct groups *groups, const struct program *program, bool first) {
     const struct instance *instance = program_instance(program);
     for (size_t p = 0; p < instance->param_count; p++) {
         const struct flow_tensor *gradient = program_gradient(program, p);
         if (groups->sums[p].rank < 0 || !gradient) continue;
-        struct adding adding = {groups->sums[p].data, gradient->data, gradient->dtype == FLOW_F64, first};
-        groups->host.parallel_for(&groups->call, elements(gradient), 1 << 17, add_part, &adding);
+        if (first) tensor_copy(groups->sums[p].data, gradient);
+        else tensor_add(&groups->call, &groups->sums[p], gradient->data);
     }
 }
 
@@ -426,7 +401,7 @@ static int apply(struct groups *groups, struct group *group, const struct groups
 static int take_value(struct group *group, const struct program *program, struct report *report) {
     const struct flow_tensor *value = program_value(program, group->ref);
     for (uint32_t i = 0; i < group->count; i++) {
-        if (!value || !same_shape(value, &group->param[i]))
+        if (!value || !extents_same(value, &group->param[i]))
             return report_add(report, FLOW_ERROR_SHAPE, group->update->at,
                               "the value that parameter '%s' is to take has another shape or type", group->names[i]);
         group->value[i] = *value;

@@ -8,7 +8,6 @@
 int pooled_open(struct stage *stage, struct validation *validation, const struct training_metric *metric, struct pooled *pooled,
                 struct report *report) {
     struct trainer *trainer = stage->trainer;
-    const struct trainer_options *options = &trainer->options;
     (void)validation;
     int code = stages_read_graph(trainer, stage->leaf, metric->graph, report, &pooled->network);
     if (code < 0) return code;
@@ -35,17 +34,8 @@ int pooled_open(struct stage *stage, struct validation *validation, const struct
             return report_add(report, FLOW_ERROR_GRAPH, metric->at, "metric '%s': input '%s' of subgraph '%s' is fed by nothing",
                               metric->name, network->inputs[i].name, metric->graph);
     }
-    struct program_options program = {.from = trainer->from,
-                                      .network = network,
-                                      .model = options->model,
-                                      .host = options->host,
-                                      .phase = FLOW_PHASE_INFERENCE,
-                                      .precision = options->precision,
-                                      .streams = 1,
-                                      .seeded = options->seeded,
-                                      .seed = options->seed,
-                                      .refs = &pooled->output,
-                                      .ref_count = 1};
+    struct program_options program = stage_program(trainer, network, FLOW_PHASE_INFERENCE);
+    program.streams = 1, program.refs = &pooled->output, program.ref_count = 1;
     return program_new(&program, report, &pooled->program);
 }
 

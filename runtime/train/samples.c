@@ -12,11 +12,6 @@ struct samples {
     size_t *capacity; /* bytes */
 };
 
-static int64_t count_bytes(const struct flow_tensor *t) {
-    int64_t bytes = 0;
-    return t->rank >= 0 && plan_bytes(t, &bytes) ? bytes : 0;
-}
-
 static const struct flow_tensor *param(const struct stage *stage, size_t p) {
     const struct instance *instance = program_instance(stage->program);
     return model_get(stage->trainer->options.model, instance->values[instance->params[p]].name);
@@ -56,7 +51,7 @@ int samples_take(struct stage *stage, struct report *report) {
     if (!stage->samples && begin(stage, report) < 0) return FLOW_ERROR_MEMORY;
     for (size_t p = 0; p < program_instance(stage->program)->param_count; p++) {
         if (!trained(stage, p)) continue;
-        int64_t bytes = count_bytes(param(stage, p));
+        int64_t bytes = stage_bytes(param(stage, p));
         int code = put(stage, p, param(stage, p)->data, bytes, bytes * stage->samples->count, report);
         if (code < 0) return code;
     }
@@ -93,10 +88,10 @@ int samples_restore(struct stage *stage, const struct tensor_file *file, struct 
         const struct flow_tensor *all = tensor_file_get(file, name);
         if (!all || all->rank < 1) continue;
         if (!stage->samples && begin(stage, report) < 0) return FLOW_ERROR_MEMORY;
-        if (count_bytes(all) != all->shape[0] * count_bytes(param(stage, p)))
+        if (stage_bytes(all) != all->shape[0] * stage_bytes(param(stage, p)))
             return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint has another shape for '%s'",
                               name);
-        int code = put(stage, p, all->data, count_bytes(all), 0, report);
+        int code = put(stage, p, all->data, stage_bytes(all), 0, report);
         if (code < 0) return code;
         stage->samples->count = all->shape[0];
     }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One stage: its graph, who updates what, and a step. */
+#include "base/element.h"
+#include "graph/extents.h"
 #include "train/schedule.h"
 #include "train/stage.h"
 
@@ -69,15 +71,15 @@ static int32_t pass_of(void *context, const char *parameter) {
 
 /* ---- Beginning ---- */
 
-static const struct training_data *find_data(const struct training *training) {
-    for (size_t d = 0; training->data && d < training->data_count; d++)
-        if (strcmp(training->datas[d].name, training->data) == 0) return &training->datas[d];
+const struct training_data *stage_data(const struct training *training, const char *name) {
+    for (size_t d = 0; name && d < training->data_count; d++)
+        if (strcmp(training->datas[d].name, name) == 0) return &training->datas[d];
     return NULL;
 }
 
-static struct program_options program_options_of(struct stage *stage, const struct network *network, int32_t phase) {
-    const struct trainer_options *options = &stage->trainer->options;
-    return (struct program_options){.from = stage->trainer->from,
+struct program_options stage_program(const struct trainer *trainer, const struct network *network, int32_t phase) {
+    const struct trainer_options *options = &trainer->options;
+    return (struct program_options){.from = trainer->from,
                                     .network = network,
                                     .model = options->model,
                                     .host = options->host,
@@ -86,11 +88,6 @@ static struct program_options program_options_of(struct stage *stage, const stru
                                     .streams = options->streams,
                                     .seeded = options->seeded,
                                     .seed = options->seed};
-}
-
-static int64_t count_bytes(const struct flow_tensor *t) {
-    int64_t bytes = 0;
-    return t->rank >= 0 && plan_bytes(t, &bytes) ? bytes : 0;
 }
 
 static int copy_one(struct stage *stage, const struct training_copy *copy, const char *name, struct report *report) {
@@ -103,9 +100,9 @@ static int copy_one(struct stage *stage, const struct training_copy *copy, const
         const struct flow_tensor *source = model_get(model, name), *target = to ? model_get(model, to) : NULL;
         if (!to) code = report_memory(report);
         else if (!target) code = report_add(report, FLOW_ERROR_GRAPH, copy->at, "copy: there is no parameter '%s' for '%s'", to, name);
-        else if (count_bytes(source) != count_bytes(target) || source->dtype != target->dtype)
+        else if (!extents_same(source, target))
             code = report_add(report, FLOW_ERROR_SHAPE, copy->at, "copy: '%s' and '%s' have different shapes", name, to);
-        else if (count_bytes(source)) memmove(target->data, source->data, (size_t)count_bytes(source));
+        else if (stage_bytes(source)) memmove(target->data, source->data, (size_t)stage_bytes(source));
     }
     arena_free(&scratch);
     return code;
@@ -156,7 +153,7 @@ static int plan_idle(struct stage *stage, struct report *report) {
 }
 
 static int plan_first(struct stage *stage, struct report *report) {
-    struct program_options options = program_options_of(stage, stage->network, FLOW_PHASE_TRAINING);
+    struct program_options options = stage_program(stage->trainer, stage->network, FLOW_PHASE_TRAINING);
     options.refs = stage->refs, options.ref_count = stage->ref_count;
     options.passes = stage->passes, options.pass_count = stage->pass_count;
     options.pass_of = pass_of, options.context = stage;
@@ -192,7 +189,7 @@ static int find_running(struct stage *stage, struct report *report) {
         if (!(value->flags & FLOW_RUNNING)) continue;
         const struct flow_tensor *now = model_get(stage->trainer->options.model, value->name);
         struct running *running = &stage->running[stage->running_count];
-        *running = (struct running){now->data, NULL, (size_t)count_bytes(now)};
+        *running = (struct running){now->data, NULL, (size_t)stage_bytes(now)};
         if (!(running->before = arena_new(&stage->arena, running->bytes + 1))) return report_memory(report);
         stage->running_count++;
     }
@@ -223,7 +220,7 @@ int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report 
     if (code == 0) code = list_wants(stage, report);
     if (code == 0) {
         const struct training *training = stage->training;
-        const struct training_data *data = find_data(training);
+        const struct training_data *data = stage_data(training, training->data);
         stage->feeding.idle = stage->steps == 0 && !data;
         code = feeding_open(&stage->feeding, trainer, stage->network, data, training->feed_step, training->feed_progress, false, first,
                             flow_key(seed, data ? data->name : ""), report);
@@ -253,7 +250,7 @@ void stage_free(struct stage *stage) {
     if (!stage) return;
     const struct allocator *from = stage->trainer->from;
     for (size_t p = 0; stage->kept && p < kept_count(stage); p++)
-        if (stage->kept[p].rank >= 0) memory_free(from, stage->kept[p].data, (size_t)count_bytes(&stage->kept[p]) + 1);
+        if (stage->kept[p].rank >= 0) memory_free(from, stage->kept[p].data, (size_t)stage_bytes(&stage->kept[p]) + 1);
     samples_free(stage);
     validations_close(stage);
     groups_free(stage->groups);
@@ -284,7 +281,7 @@ static double sum_of(const struct flow_tensor *t) {
     double sum = 0;
     int64_t count = t->rank < 0 ? 0 : 1;
     for (int32_t a = 0; a < t->rank; a++) count *= t->shape[a];
-    for (int64_t i = 0; i < count; i++) sum += t->dtype == FLOW_F64 ? ((const double *)t->data)[i] : ((const float *)t->data)[i];
+    for (int64_t i = 0; i < count; i++) sum += element_read(t->data, t->dtype, i);
     return sum;
 }
 
@@ -339,6 +336,12 @@ static int run_batches(struct stage *stage, int64_t *rows, struct report *report
     return 0;
 }
 
+/* graph/ reads the words, schedule.h knows the curves: one order. */
+_Static_assert((int)TRAINING_CONSTANT == (int)SCHEDULE_CONSTANT && (int)TRAINING_LINEAR == (int)SCHEDULE_LINEAR &&
+                   (int)TRAINING_COSINE == (int)SCHEDULE_COSINE && (int)TRAINING_STEP == (int)SCHEDULE_STEP &&
+                   (int)TRAINING_INVERSE_SQRT == (int)SCHEDULE_INVERSE_SQRT,
+               "kinds of schedules are passed on as they are");
+
 static double rate_of(const struct stage *stage) {
     const struct training_schedule *about = &stage->training->schedule;
     struct schedule schedule = {(enum schedule_kind)about->kind, about->warmup, about->final, about->every, about->factor};
@@ -385,11 +388,11 @@ int stage_keep_best(struct stage *stage, struct report *report) {
         const struct flow_tensor *now = model_get(stage->trainer->options.model, instance->values[instance->params[p]].name);
         struct flow_tensor *kept = &stage->kept[p];
         if (kept->rank < 0) {
-            void *data = memory_new(stage->trainer->from, (size_t)count_bytes(now) + 1);
+            void *data = memory_new(stage->trainer->from, (size_t)stage_bytes(now) + 1);
             if (!data) return report_memory(report);
             *kept = *now, kept->data = data;
         }
-        if (count_bytes(now)) memcpy(kept->data, now->data, (size_t)count_bytes(now));
+        if (stage_bytes(now)) memcpy(kept->data, now->data, (size_t)stage_bytes(now));
     }
     return 0;
 }
@@ -398,6 +401,6 @@ void stage_restore_best(struct stage *stage) {
     const struct instance *instance = program_instance(stage->program);
     for (size_t p = 0; stage->kept && p < instance->param_count; p++) {
         const struct flow_tensor *now = model_get(stage->trainer->options.model, instance->values[instance->params[p]].name);
-        if (stage->kept[p].rank >= 0 && count_bytes(now)) memcpy(now->data, stage->kept[p].data, (size_t)count_bytes(now));
+        if (stage->kept[p].rank >= 0 && stage_bytes(now)) memcpy(now->data, stage->kept[p].data, (size_t)stage_bytes(now));
     }
 }

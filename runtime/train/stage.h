@@ -186,6 +186,13 @@ const struct flow_tensor *generator_whole(const struct generator *generator, siz
 int must_use generator_restore(struct generator *generator, size_t output, const struct flow_tensor *value, struct report *report);
 
 /* stage.c */
+const struct training_data *stage_data(const struct training *training, const char *name); /* NULL: none of that name */
+/* How every program of the trainer is made: what it computes is still to be said. */
+struct program_options stage_program(const struct trainer *trainer, const struct network *network, int32_t phase);
+static inline int64_t stage_bytes(const struct flow_tensor *t) {
+    int64_t bytes = 0;
+    return t->rank >= 0 && plan_bytes(t, &bytes) ? bytes : 0;
+}
 int must_use stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report *report, struct stage **out);
 void stage_free(struct stage *stage);
 bool stage_over(const struct stage *stage);

@@ -57,20 +57,6 @@ void trainer_free(struct trainer *trainer) {
     memory_free(from, trainer, sizeof *trainer);
 }
 
-/* The elements in row-major order. */
-static void tensor_copy_plain(void *to, const struct flow_tensor *from) {
-    int64_t index[FLOW_RANK_MAX] = {0}, at = 0, count = 1, size = dtype_bytes(from->dtype);
-    for (int32_t a = 0; a < from->rank; a++) count *= from->shape[a];
-    for (int64_t i = 0; i < count; i++) {
-        memcpy((char *)to + i * size, (const char *)from->data + at * size, (size_t)size);
-        for (int32_t a = from->rank - 1; a >= 0; a--) {
-            at += from->strides[a];
-            if (++index[a] < from->shape[a]) break;
-            at -= from->strides[a] * from->shape[a], index[a] = 0;
-        }
-    }
-}
-
 int trainer_input(struct trainer *trainer, const char *name, const struct flow_tensor *value, struct report *report) {
     const struct network *network = trainer->options.network;
     struct nearest nearest;
@@ -90,7 +76,7 @@ int trainer_input(struct trainer *trainer, const char *name, const struct flow_t
     fixed->value = plan_packed_type(value);
     fixed->bytes = fixed->bytes > 0 ? fixed->bytes : 1;
     if (!(fixed->value.data = memory_new(trainer->from, (size_t)fixed->bytes))) return report_memory(report);
-    tensor_copy_plain(fixed->value.data, value);
+    tensor_copy(fixed->value.data, value);
     fixed->next = trainer->fixed, trainer->fixed = fixed;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Validation: the graph in inference mode over a data set; a metric is a node's mean over it, by rows. */
+#include "base/element.h"
 #include "train/stage.h"
 
 #include <flow/random.h>
@@ -9,13 +10,6 @@
 
 /* ---- Opening ---- */
 
-static const struct training_data *find_data(const struct training *training, const char *name) {
-    for (size_t d = 0; name && d < training->data_count; d++)
-        if (strcmp(training->datas[d].name, name) == 0) return &training->datas[d];
-    return NULL;
-}
-
-/* `at`: the place of its value in `foreach`. */
 static int add(struct stage *stage, size_t index, size_t at, struct validation ***end, struct report *report) {
     const struct training_validate *about = &stage->training->validates[index];
     const char *value = about->entry.foreach ? about->entry.values[at] : NULL;
@@ -89,20 +83,11 @@ static int open_one(struct stage *stage, struct validation *validation, struct r
         validation->pooled[m].first_ref = validation->ref_count;
         for (size_t p = 0; p < metric->pair_count; p++) validation->refs[validation->ref_count++] = metric->pairs[p].ref;
     }
-    struct program_options program = {.from = trainer->from,
-                                      .network = network,
-                                      .model = options->model,
-                                      .host = options->host,
-                                      .phase = FLOW_PHASE_INFERENCE,
-                                      .precision = options->precision,
-                                      .streams = options->streams,
-                                      .seeded = options->seeded,
-                                      .seed = options->seed,
-                                      .refs = validation->refs,
-                                      .ref_count = validation->ref_count};
+    struct program_options program = stage_program(trainer, network, FLOW_PHASE_INFERENCE);
+    program.refs = validation->refs, program.ref_count = validation->ref_count;
     int code = program_new(&program, report, &validation->program);
     if (code == 0)
-        code = feeding_open(&validation->feeding, trainer, network, find_data(training, about->data), training->feed_step,
+        code = feeding_open(&validation->feeding, trainer, network, stage_data(training, about->data), training->feed_step,
                             training->feed_progress, true, 0, flow_key(seed, about->data ? about->data : ""), report);
     validation->opened = code == 0;
     return code;
@@ -116,18 +101,6 @@ struct total {
     bool integer;
 };
 
-static double element(const struct flow_tensor *t, int64_t i) {
-    switch (t->dtype) {
-    case FLOW_F32: return ((const float *)t->data)[i];
-    case FLOW_F64: return ((const double *)t->data)[i];
-    case FLOW_I32: return ((const int32_t *)t->data)[i];
-    case FLOW_I64: return (double)((const int64_t *)t->data)[i];
-    case FLOW_U8:
-    case FLOW_BOOL: return ((const uint8_t *)t->data)[i];
-    default: return NAN;
-    }
-}
-
 static int add_value(struct arena *arena, struct total *total, const struct flow_tensor *value, double weight, const char *name,
                      struct position at, struct report *report) {
     int64_t count = 1;
@@ -140,7 +113,7 @@ static int add_value(struct arena *arena, struct total *total, const struct flow
     if ((size_t)count != total->count)
         return report_add(report, FLOW_ERROR_SHAPE, at, "metric '%s' has %lld numbers in one batch and %zu in another", name,
                           (long long)count, total->count);
-    for (int64_t i = 0; i < count; i++) total->sums[i] += (total->integer ? 1 : weight) * element(value, i);
+    for (int64_t i = 0; i < count; i++) total->sums[i] += (total->integer ? 1 : weight) * element_read(value->data, value->dtype, i);
     return 0;
 }
 

@@ -249,7 +249,7 @@ enum {
     FLOW_EVENT_STAGE = 1,      /* a stage begins */
     FLOW_EVENT_STEP = 2,       /* a step was made */
     FLOW_EVENT_VALIDATION = 3, /* `metrics` of the validation `name` */
-    FLOW_EVENT_CHECKPOINT = 4, /* one is whole on the disk: `name` is its path */
+    FLOW_EVENT_CHECKPOINT = 4, /* one is being written behind the training: `name` is its path; whole when the next comes, or END */
     FLOW_EVENT_STAGE_END = 5,
     FLOW_EVENT_END = 6
 };
