@@ -3,24 +3,15 @@
 #ifndef OPS_COMMON_GRADIENT_H
 #define OPS_COMMON_GRADIENT_H
 
-#include "common/shape.h"
-
-#include <string.h>
+#include "common/adjoint.h"
 
 static inline bool gradient_adds_in(const struct flow_call *call, uint32_t i) { return FLOW_ACCUMULATES(call->accumulate_in, i); }
 static inline bool gradient_adds_param(const struct flow_call *call, uint32_t i) { return FLOW_ACCUMULATES(call->accumulate_param, i); }
 
-/* A gradient of zero: nothing where it is not wanted, or added to what is there. */
-static inline void gradient_zero(const struct flow_tensor *t, bool adds) {
-    if (!shape_exists(t) || adds) return;
-    int64_t count = shape_count(t);
-    if (count > 0) memset(t->data, 0, (size_t)(count * shape_type_bytes(t->dtype)));
-}
-
 /* All of them are zero: no gradient arrives, or what the outputs sum over is empty. */
 static inline int gradient_none(const struct flow_call *call) {
-    for (uint32_t i = 0; i < call->in_count; ++i) gradient_zero(&call->grad_in[i], gradient_adds_in(call, i));
-    for (uint32_t i = 0; i < call->param_count; ++i) gradient_zero(&call->grad_param[i], gradient_adds_param(call, i));
+    for (uint32_t i = 0; i < call->in_count; ++i) adjoint_zero(call, &call->grad_in[i], gradient_adds_in(call, i));
+    for (uint32_t i = 0; i < call->param_count; ++i) adjoint_zero(call, &call->grad_param[i], gradient_adds_param(call, i));
     return FLOW_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "common/gradient.h"
 
 #include <math.h>
+#include <string.h>
 
 struct class_attrs {
     int32_t reduction;

@@ -4,6 +4,7 @@
 #include "common/gradient.h"
 
 #include <math.h>
+#include <string.h>
 
 struct cosine_attrs {
     int64_t axis;

@@ -408,7 +408,7 @@ static int walk_gradient(struct contraction *con, uint32_t which, const struct f
     int status = view_new(con, to.set & found, &sum);
     if (status >= 0) status = walk(con, operand, count, &sum);
     if (status < 0 || !con->call) return status;
-    gradient_zero(gradient, adds);
+    adjoint_zero(con->call, gradient, adds);
     view_add(con, &to, &sum);
     return FLOW_OK;
 }

@@ -5,6 +5,7 @@
 #include "common/gradient.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { BACK_PIECE = 1 << 15 }; /* elements of a run at a time */
 
