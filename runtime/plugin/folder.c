@@ -37,11 +37,25 @@ static bool look_at(struct arena *arena, bool trust, struct folder_file *file) {
     return true;
 }
 
+/* A file that stands in the list of folders. */
+static int list_file(struct arena *arena, struct folder *folder, bool trust, struct folder_file **files, size_t *count) {
+    struct folder_file file = {.path = arena_text(arena, folder->path)};
+    if (!file.path) return FLOW_ERROR_MEMORY;
+    if (!look_at(arena, trust, &file)) {
+        folder->refused = "is neither a folder nor a regular file";
+        return FLOW_OK;
+    }
+    *files = arena_copy(arena, &file, sizeof file);
+    *count = *files != NULL;
+    return *files ? FLOW_OK : FLOW_ERROR_MEMORY;
+}
+
 int plugin_folder_list(struct arena *arena, struct folder *folder, bool trust, struct folder_file **files, size_t *count) {
     size_t room = 0;
     int status = FLOW_OK;
     *files = NULL, *count = 0, folder->refused = NULL;
     DIR *stream = opendir(folder->path);
+    if (!stream && errno == ENOTDIR && folder->named) return list_file(arena, folder, trust, files, count);
     if (!stream) {
         if (folder->named || (errno != ENOENT && errno != ENOTDIR)) folder->refused = arena_text(arena, strerror(errno));
         return FLOW_OK;
@@ -81,13 +95,23 @@ static bool own_file(char path[PATH_MAX]) {
     return true;
 }
 
+static bool folder_exists(const char *path) {
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* An installed tree may be moved: what lies beside the library (LIB/flow/plugins), or where a program in BIN finds the library's folder,
+ * comes before the folder that the build was told of. Only one is taken, since a tree and its copy offer the same operators. */
 char *plugin_folder_installed(struct arena *arena) {
+    static const char *const places[] = {"flow/plugins", FLOW_BIN_TO_LIB "/flow/plugins"};
     char path[PATH_MAX];
-    if (!own_file(path)) return arena_text(arena, "");
-    char *slash = strrchr(path, '/');
-    if (!slash) return arena_text(arena, "");
-    *slash = 0;
-    return arena_format(arena, "%s/plugins:%s/../lib/flow/plugins", path, path);
+    char *slash = own_file(path) ? strrchr(path, '/') : NULL;
+    if (slash) *slash = 0;
+    for (size_t i = 0; slash && i < sizeof places / sizeof *places; i++) {
+        char *place = arena_format(arena, "%s/%s", path, places[i]);
+        if (!place || folder_exists(place)) return place;
+    }
+    return arena_text(arena, FLOW_INSTALLED_PLUGINS);
 }
 
 char *plugin_folder_index(struct arena *arena) {

@@ -54,7 +54,8 @@ struct source {
     const struct registry_entry **entries[OFFER_KINDS]; /* the same order; filled in when first asked for */
     struct flow_kernels kernels;                        /* for others' operators; rows of this host's size */
     const char *failure;
-    bool seen; /* in the latest listing of the folders */
+    uint64_t told; /* the failure that was logged: a file that stays wrong is logged once */
+    bool seen;     /* in the latest listing of the folders */
 };
 
 /* ---- check.c: tables that may lie ---- */
@@ -85,6 +86,7 @@ struct folder {
     const char *path;
     const char *refused; /* why its files are not taken; NULL */
     bool named;          /* somebody asked for it: that it does not exist is worth telling */
+    uint64_t told;       /* the reason that was logged */
 };
 struct folder_file {
     const char *path;
@@ -94,7 +96,7 @@ struct folder_file {
 /* The regular files ending in .so, by name; `refused` of the folder is set where others may write to it, and it then is empty, as is
  * one that does not exist. Everything lives in `arena`. */
 int must_use plugin_folder_list(struct arena *arena, struct folder *folder, bool trust, struct folder_file **files, size_t *count);
-/* The folders searched last when none was named: beside this library or program; ':' between them. */
+/* The folder searched last: of the installed tree that this library or program is part of, else the one that the build was told of. */
 char *plugin_folder_installed(struct arena *arena);
 /* The file where the index is kept, NULL when there is no place for it. */
 char *plugin_folder_index(struct arena *arena);
