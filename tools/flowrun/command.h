@@ -23,14 +23,17 @@ struct command {
     const char *inputs, *outputs, *weights, *cotangents, *save;
     const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
     int32_t threads, streams;
-    int64_t steps; /* 0: not given */
-    bool seeded, json, quiet, verbose, profile, schema, resume, gradients;
+    int64_t steps;     /* 0: not given */
+    const char *color; /* "auto", "always", "never" */
+    bool seeded, json, quiet, verbose, profile, schema, resume, gradients, help;
     uint64_t seed;
     double rtol, atol; /* < 0: as the file says */
 };
 
+struct subcommand; /* see table.h */
+
 /* Parses everything after the subcommand. 0, or EXIT_USAGE after saying what is wrong. */
-int command_parse(struct command *command, int count, char **words);
+int command_parse(struct command *command, const struct subcommand *subcommand, int count, char **words);
 void command_free(struct command *command);
 
 /* Shows a list of errors on standard error, frees it, and gives the exit status for it: 2 for wrong usage and wrong graphs, 1 for runs
@@ -44,13 +47,16 @@ int command_say(int status, const char *format, ...) __attribute__((format(__pri
 int command_runtime(const struct command *command, flow_runtime **runtime);
 int command_graph(const struct command *command, flow_runtime *runtime, flow_graph **graph);
 
-/* Colours, when standard output is a terminal and NO_COLOR is not set: the escape, else "". */
+/* Colours, when standard output is a terminal (or CLICOLOR_FORCE is set) and NO_COLOR is not: the escape, else "". */
 const char *color(const char *escape);
 #define BOLD color("\033[1m")
 #define DIM color("\033[2m")
 #define RED color("\033[31m")
 #define GREEN color("\033[32m")
 #define PLAIN color("\033[0m")
+
+/* Standard output could not be written: says so, unless nobody reads it any more (`flowrun ops | head`). EXIT_FAILED. */
+int output_failed(void);
 
 double seconds_now(void);  /* monotonic */
 int64_t peak_memory(void); /* largest resident set so far, bytes */
@@ -64,6 +70,7 @@ int command_verify(struct command *command);
 int command_check(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
+int command_help(struct command *command);
 
 /* SIGINT and SIGTERM cancel this session, this trainer (NULL: none). */
 void interrupt_watch(flow_session *session);

@@ -1,65 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "flowrun/command.h"
+#include "flowrun/help.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static const char help[] =
-    "flowrun runs and trains graphs of operators written in YAML.\n"
-    "\n"
-    "  flowrun GRAPH                 run it; train it where it has a `train` section and no input is given\n"
-    "  flowrun run     GRAPH         run it: --input NAME=FILE --output NAME=FILE\n"
-    "  flowrun train   GRAPH         train it: --resume --steps N --save FILE\n"
-    "  flowrun compare RUN RUN ..    one page with the curves of several runs (--page FILE.html)\n"
-    "  flowrun grad    GRAPH         gradients of one run: --inputs FILE --weights FILE --cotangents FILE --outputs FILE\n"
-    "  flowrun verify  GRAPH FILE    compare with recorded tensors\n"
-    "  flowrun check   GRAPH         shapes, streams, memory plan; runs nothing (--gradients: against central differences)\n"
-    "  flowrun show    GRAPH         draw it (--format svg, dot or mermaid)\n"
-    "  flowrun ops     [NAME]        operators, or all about one (--schema: a JSON Schema of graph files)\n"
-    "\n"
-    "Input and output of run\n"
-    "  --input NAME=VALUE     a file (.safetensors[#TENSOR] .npy .wav .csv), - for samples from standard input,\n"
-    "                         [1, 2, 3] for numbers, :words for text; may be repeated\n"
-    "  --inputs FILE          every input from one .safetensors\n"
-    "  --output NAME=FILE     writes an output; - prints it (text as text, numbers as lines of JSON)\n"
-    "  --outputs FILE         all outputs into one .safetensors; of grad: grad.in.NAME, grad.param.NODE.PARAM\n"
-    "  --page FILE.html       one self-contained page with the inputs and outputs drawn\n"
-    "  --weights FILE         in place of the graph's own\n"
-    "  --cotangents FILE      of grad: what each output receives; without it outputs of one number receive 1\n"
-    "Training\n"
-    "  --resume               goes on from the newest checkpoint, as if it had never stopped\n"
-    "  --steps N              in place of what the graph says, of each stage\n"
-    "  --inputs FILE          the same tensors at every step, where no data source feeds them\n"
-    "  --save FILE            writes the parameters at the end, a .safetensors\n"
-    "  --dir DIR              folder of checkpoints, metrics.jsonl, run.html, curve.svg; in place of the graph's own or runs/NAME\n"
-    "  --profile              times by node and the share of time spent waiting for data\n"
-    "  Ctrl-C ends a training after a last checkpoint.\n"
-    "Streaming\n"
-    "  --stream T=160         feeds the axis T in pieces of 160; the result is that of the whole\n"
-    "  --feedback IN=OUT      output OUT of a piece is input IN of the next\n"
-    "  --steps N              so many pieces where the graph feeds itself\n"
-    "Common\n"
-    "  --set VAR=VALUE        a variable of the graph         --threads N   most threads at once\n"
-    "  --extent T=100         for check: the extent of T      --streams N   most branches at once\n"
-    "  --precision f64        everything in double precision  --seed N      of initial values and draws\n"
-    "  --plugin-path DIRS     where plugins are looked for first\n"
-    "  --profile --json --quiet --verbose --version --help\n"
-    "\n"
-    "Exit status: 0 done, 1 the run failed, 2 wrong usage or graph. A key under `run:` in a graph is the default of "
-    "the flag of its name.\n";
-
-struct subcommand {
-    const char *name;
-    int (*run)(struct command *command);
-};
-static const struct subcommand subcommands[] = {
-    {"run", command_run},       {"train", command_train}, {"compare", command_compare}, {"grad", command_grad},
-    {"verify", command_verify}, {"check", command_check}, {"ops", command_ops},         {"show", command_show},
-};
-enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 
 /* What a signal handler may touch; the one piece of state that has to be global. */
 static flow_session *volatile watched;
@@ -95,14 +41,14 @@ bool interrupted(void) { return stopped; }
 
 static bool is_file(const char *path) {
     struct stat about;
-    return stat(path, &about) == 0 || strstr(path, ".yaml") || strstr(path, ".yml");
+    return strcmp(path, "-") == 0 || stat(path, &about) == 0 || strchr(path, '/') || strstr(path, ".yaml") || strstr(path, ".yml");
 }
 
 static int unknown_command(const char *word) {
-    for (int i = 0; i < SUBCOMMANDS; i++)
-        if (word[0] == subcommands[i].name[0])
-            return command_say(EXIT_USAGE, "there is no command or graph '%s' (did you mean '%s'?)", word, subcommands[i].name);
-    return command_say(EXIT_USAGE, "there is no command or graph '%s'; see flowrun --help", word);
+    struct nearest nearest = {.word = word};
+    for (const struct subcommand *subcommand = table_commands; subcommand->name; subcommand++) nearest_offer(&nearest, subcommand->name);
+    if (nearest.best) return command_say(EXIT_USAGE, "there is no command or graph '%s' (did you mean '%s'?)", word, nearest.best);
+    return command_say(EXIT_USAGE, "there is no command or graph '%s'; flowrun --help shows the commands", word);
 }
 
 /* The command line in one piece; words with spaces in quotes. NULL where there is no memory. */
@@ -117,38 +63,45 @@ static char *join(char **words, int count) {
     return line;
 }
 
+/* flowrun GRAPH: takes what run and train take. */
+static const struct subcommand of_graph = {
+    .bit = RUN | TRAIN, .name = "a graph", .run = command_default, .operands = "GRAPH", .operand = {VALUE_GRAPH}, .most = 1};
+
+static int close_output(int status) {
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    return failed && status == EXIT_DONE ? output_failed() : status;
+}
+
+/* flowrun COMMAND --help, flowrun --help [COMMAND] */
+static void show_help(const struct subcommand *chosen, const char *operand) {
+    if (!chosen && operand) chosen = table_command(operand);
+    if (chosen) help_of(stdout, chosen);
+    else help_all(stdout);
+}
+
+static int run_command(int count, char **words) {
+    const struct subcommand *chosen = table_command(words[1]);
+    struct command command = {.name = chosen ? chosen->name : "run"};
+    if (!chosen && words[1][0] != '-' && !is_file(words[1])) return unknown_command(words[1]);
+    char *line = join(words, count);
+    command.line = line;
+    int skip = chosen ? 2 : 1, status = command_parse(&command, chosen ? chosen : &of_graph, count - skip, words + skip);
+    if (status == 0 && command.help) show_help(chosen, command.graph);
+    else if (status == 0) status = chosen ? chosen->run(&command) : command_default(&command);
+    command_free(&command);
+    free(line);
+    return status;
+}
+
 int main(int count, char **words) {
+    signal(SIGPIPE, SIG_IGN);
     if (count < 2) {
-        fputs(help, stderr);
+        help_all(stderr);
         return EXIT_USAGE;
-    }
-    if (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0 || strcmp(words[1], "help") == 0) {
-        fputs(help, stdout);
-        return EXIT_DONE;
     }
     if (strcmp(words[1], "--version") == 0) {
         printf("flowrun %s\n", flow_version());
-        return EXIT_DONE;
+        return close_output(EXIT_DONE);
     }
-    for (int i = 2; i < count; i++)
-        if (strcmp(words[i], "--help") == 0) {
-            fputs(help, stdout);
-            return EXIT_DONE;
-        }
-    signal(SIGPIPE, SIG_IGN);
-    struct command command = {.name = "run"};
-    const struct subcommand *chosen = NULL;
-    for (int i = 0; i < SUBCOMMANDS; i++)
-        if (strcmp(words[1], subcommands[i].name) == 0) chosen = &subcommands[i];
-    int skip = chosen ? 2 : 1;
-    if (!chosen && words[1][0] != '-' && !is_file(words[1])) return unknown_command(words[1]);
-    command.name = chosen ? chosen->name : "run";
-    char *line = join(words, count);
-    command.line = line;
-    int status = command_parse(&command, count - skip, words + skip);
-    if (status == 0) status = chosen ? chosen->run(&command) : command_default(&command);
-    command_free(&command);
-    free(line);
-    if (fflush(stdout) != 0 && status == 0) status = command_say(EXIT_FAILED, "standard output could not be written");
-    return status;
+    return close_output(run_command(count, words));
 }

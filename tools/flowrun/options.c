@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "flowrun/command.h"
+#include "flowrun/help.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,35 +11,6 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_COUNT, OPTION_SEED, OPTION_REAL, OPTION_PAIR };
-
-struct option {
-    const char *name;
-    enum option_kind kind;
-    size_t offset;
-};
-
-#define OPTION(name, kind, field) \
-    { name, kind, offsetof(struct command, field) }
-static const struct option options[] = {
-    OPTION("set", OPTION_PAIR, set),           OPTION("input", OPTION_PAIR, input),
-    OPTION("output", OPTION_PAIR, output),     OPTION("feedback", OPTION_PAIR, feedback),
-    OPTION("extent", OPTION_PAIR, extent),     OPTION("inputs", OPTION_TEXT, inputs),
-    OPTION("outputs", OPTION_TEXT, outputs),   OPTION("weights", OPTION_TEXT, weights),
-    OPTION("device", OPTION_TEXT, device),     OPTION("plugin-path", OPTION_TEXT, plugin_path),
-    OPTION("format", OPTION_TEXT, format),     OPTION("stream", OPTION_TEXT, stream),
-    OPTION("page", OPTION_TEXT, page),         OPTION("precision", OPTION_TEXT, precision),
-    OPTION("threads", OPTION_NUMBER, threads), OPTION("streams", OPTION_NUMBER, streams),
-    OPTION("steps", OPTION_COUNT, steps),      OPTION("seed", OPTION_SEED, seed),
-    OPTION("rtol", OPTION_REAL, rtol),         OPTION("atol", OPTION_REAL, atol),
-    OPTION("json", OPTION_FLAG, json),         OPTION("quiet", OPTION_FLAG, quiet),
-    OPTION("verbose", OPTION_FLAG, verbose),   OPTION("profile", OPTION_FLAG, profile),
-    OPTION("schema", OPTION_FLAG, schema),     OPTION("cotangents", OPTION_TEXT, cotangents),
-    OPTION("save", OPTION_TEXT, save),         OPTION("dir", OPTION_TEXT, dir),
-    OPTION("resume", OPTION_FLAG, resume),     OPTION("gradients", OPTION_FLAG, gradients),
-};
-enum { OPTION_TOTAL = sizeof options / sizeof *options };
 
 int command_say(int status, const char *format, ...) {
     va_list arguments;
@@ -49,25 +22,40 @@ int command_say(int status, const char *format, ...) {
     return status;
 }
 
-/* A cheap likeness of two words: length of common beginning and end. Enough to guess a misspelt flag. */
-static size_t likeness(const char *a, const char *b) {
-    size_t head = 0, tail = 0, la = strlen(a), lb = strlen(b);
-    while (head < la && head < lb && a[head] == b[head]) head++;
-    while (tail < la - head && tail < lb - head && a[la - 1 - tail] == b[lb - 1 - tail]) tail++;
-    return head + tail;
+/* "run, train and check": the commands of a set of bits. */
+static const char *name_commands(uint32_t bits, char *text, size_t size) {
+    size_t used = 0, left = 0;
+    for (const struct subcommand *command = table_commands; command->name; command++) left += (command->bit & bits) != 0;
+    text[0] = 0;
+    for (const struct subcommand *command = table_commands; command->name && used < size; command++) {
+        if (!(command->bit & bits)) continue;
+        int wrote = snprintf(text + used, size - used, "%s%s", command->name, --left > 1 ? ", " : left == 1 ? " and " : "");
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return text;
 }
 
-static int unknown_option(const char *name, size_t length) {
-    char word[64];
+static int unknown_option(const struct subcommand *subcommand, const char *name, size_t length, uint32_t elsewhere) {
+    char word[64], text[256], usage[80] = "";
     snprintf(word, sizeof word, "%.*s", (int)(length < 60 ? length : 60), name);
-    const char *best = NULL;
-    size_t most = 0;
-    for (size_t i = 0; i < OPTION_TOTAL; i++) {
-        size_t like = likeness(word, options[i].name);
-        if (like > most && 3 * like >= 2 * strlen(options[i].name)) most = like, best = options[i].name;
+    if (subcommand->run != command_default) snprintf(usage, sizeof usage, "%s ", subcommand->name);
+    if (elsewhere)
+        return command_say(EXIT_USAGE, "%s takes no --%s; it is an option of %s", subcommand->name, word,
+                           name_commands(elsewhere, text, sizeof text));
+    struct nearest own = {.word = word}, any = {.word = word};
+    for (const struct option *option = table_options; option->name; option++) {
+        if (option->commands & subcommand->bit) nearest_offer(&own, option->name);
+        else nearest_offer(&any, option->name);
     }
-    if (best) return command_say(EXIT_USAGE, "there is no option --%s (did you mean --%s?)", word, best);
-    return command_say(EXIT_USAGE, "there is no option --%s; see flowrun --help", word);
+    if (own.best) return command_say(EXIT_USAGE, "there is no option --%s (did you mean --%s?)", word, own.best);
+    if (any.best) {
+        uint32_t unused;
+        for (const struct subcommand *other = table_commands; other->name; other++)
+            if (table_option(other, any.best, strlen(any.best), &unused)) elsewhere |= other->bit;
+        return command_say(EXIT_USAGE, "there is no option --%s (did you mean --%s, of %s?)", word, any.best,
+                           name_commands(elsewhere, text, sizeof text));
+    }
+    return command_say(EXIT_USAGE, "there is no option --%s; flowrun %s--help shows those there are", word, usage);
 }
 
 static int add_word(struct pairs *pairs, const char *value) {
@@ -92,11 +80,27 @@ static int parse_integer(const char *name, const char *value, long long low, lon
     return 0;
 }
 
+/* Is `value` one of "f32|f64|bf16"? Says so where not. */
+static int check_choice(const struct option *option, const char *value) {
+    char text[256];
+    size_t length = strlen(value), used = 0;
+    for (const char *at = option->choices;;) {
+        size_t one = strcspn(at, "|");
+        if (one == length && strncmp(at, value, length) == 0) return 0;
+        bool last = !at[one], before_last = !last && !strchr(at + one + 1, '|');
+        int wrote = snprintf(text + used, sizeof text - used, "%.*s%s", (int)one, at, last ? "" : before_last ? " or " : ", ");
+        used += wrote > 0 ? (size_t)wrote : 0;
+        if (last || used >= sizeof text) return command_say(EXIT_USAGE, "--%s is %s, found '%s'", option->name, text, value);
+        at += one + 1;
+    }
+}
+
 static int take_value(struct command *command, const struct option *option, const char *value) {
     void *field = (char *)command + option->offset;
     long long number;
     char *end;
-    int rc = 0;
+    int rc = option->of == VALUE_CHOICE ? check_choice(option, value) : 0;
+    if (rc) return rc;
     switch (option->kind) {
     case OPTION_FLAG: *(bool *)field = true; break;
     case OPTION_TEXT: *(const char **)field = value; break;
@@ -123,37 +127,54 @@ static int take_value(struct command *command, const struct option *option, cons
 }
 
 /* One word that begins with --; `*used` counts the words taken. */
-static int parse_option(struct command *command, const char *word, const char *next, int *used) {
+static int parse_option(struct command *command, const struct subcommand *subcommand, const char *word, const char *next, int *used) {
     const char *name = word + 2, *equals = strchr(name, '=');
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    for (size_t i = 0; i < OPTION_TOTAL; i++) {
-        const struct option *option = &options[i];
-        if (strlen(option->name) != length || strncmp(option->name, name, length) != 0) continue;
-        *used = 1;
-        if (option->kind == OPTION_FLAG) {
-            if (equals) return command_say(EXIT_USAGE, "--%s takes no value", option->name);
-            return take_value(command, option, NULL);
-        }
-        if (equals) return take_value(command, option, equals + 1);
-        if (!next) return command_say(EXIT_USAGE, "--%s needs a value", option->name);
-        *used = 2;
-        return take_value(command, option, next);
+    uint32_t elsewhere;
+    const struct option *option = table_option(subcommand, name, length, &elsewhere);
+    if (!option) return unknown_option(subcommand, name, length, elsewhere);
+    *used = 1;
+    if (option->kind == OPTION_FLAG) {
+        if (equals) return command_say(EXIT_USAGE, "--%s takes no value", option->name);
+        return take_value(command, option, NULL);
     }
-    return unknown_option(name, length);
+    if (equals) return take_value(command, option, equals + 1);
+    if (!next) return command_say(EXIT_USAGE, "--%s needs a value: --%s %s", option->name, option->name, option->value);
+    *used = 2;
+    return take_value(command, option, next);
 }
 
-int command_parse(struct command *command, int count, char **words) {
+static int take_operand(struct command *command, const struct subcommand *subcommand, const char *word, int32_t count) {
+    if (count >= subcommand->most) {
+        char usage[128];
+        help_usage(subcommand, usage, sizeof usage);
+        return command_say(EXIT_USAGE, "'%s' is one word too many: %s%s", word, usage,
+                           subcommand->bit & GRAPHS ? " (inputs are given as --input or --inputs)" : "");
+    }
+    if (count == 0) command->graph = word;
+    else if (count == 1) command->file = word;
+    else return add_word(&command->rest, word);
+    return 0;
+}
+
+int command_parse(struct command *command, const struct subcommand *subcommand, int count, char **words) {
+    bool ended = false; /* by --: what follows is no option */
+    int32_t operands = 0;
     command->rtol = command->atol = -1;
     for (int i = 0; i < count;) {
         int used = 1, rc = 0;
-        if (strncmp(words[i], "--", 2) == 0 && words[i][2])
-            rc = parse_option(command, words[i], i + 1 < count ? words[i + 1] : NULL, &used);
-        else if (!command->graph) command->graph = words[i];
-        else if (!command->file) command->file = words[i];
-        else if (strcmp(command->name, "compare") == 0) rc = add_word(&command->rest, words[i]);
-        else rc = command_say(EXIT_USAGE, "'%s' is one word too many; see flowrun --help", words[i]);
+        const char *word = words[i];
+        if (ended || word[0] != '-' || !word[1]) rc = take_operand(command, subcommand, word, operands++);
+        else if (strcmp(word, "--") == 0) ended = true;
+        else if (strcmp(word, "-h") == 0) command->help = true;
+        else if (word[1] == '-') rc = parse_option(command, subcommand, word, i + 1 < count ? words[i + 1] : NULL, &used);
+        else rc = command_say(EXIT_USAGE, "there is no option %s: options begin with -- (-- alone ends them)", word);
         if (rc) return rc;
         i += used;
+    }
+    if (command->color) {
+        if (strcmp(command->color, "never") == 0) setenv("NO_COLOR", "1", 1);
+        if (strcmp(command->color, "always") == 0) setenv("CLICOLOR_FORCE", "1", 1), unsetenv("NO_COLOR");
     }
     return 0;
 }
@@ -197,6 +218,43 @@ int command_runtime(const struct command *command, flow_runtime **runtime) {
     return flow_runtime_new(&options_of_runtime, &errors, runtime) < 0 ? command_fail(errors) : 0;
 }
 
+/* A graph that is written to standard input. Files it names are looked for from here. */
+static int graph_of_input(flow_runtime *runtime, const struct flow_graph_options *options, flow_graph **graph) {
+    enum { MOST = 64 << 20 };
+    char *text = NULL, piece[65536];
+    size_t length = 0, got;
+    int rc = 0;
+    while (rc == 0 && (got = fread(piece, 1, sizeof piece, stdin)) > 0) {
+        char *grown = length + got > MOST ? NULL : realloc(text, length + got);
+        if (!grown) rc = command_say(EXIT_USAGE, "the graph on standard input is larger than %d MiB", MOST >> 20);
+        else memcpy(grown + length, piece, got), text = grown, length += got;
+    }
+    flow_errors *errors = NULL;
+    const char *name = "standard input";
+    if (rc == 0 && flow_graph_parse(runtime, name, text ? text : "", length, options, &errors, graph) < 0) rc = show_errors(errors, name);
+    free(text);
+    return rc;
+}
+
+/* Says that there is no such file, and which graph of its folder has nearly that name. */
+static int no_file(const char *path) {
+    char folder[4096], found[256] = "";
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    struct nearest nearest = {.word = name};
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry; listing && (entry = readdir(listing));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || (strcmp(dot, ".yaml") != 0 && strcmp(dot, ".yml") != 0)) continue;
+        nearest_offer(&nearest, entry->d_name);
+        if (nearest.best == entry->d_name) snprintf(found, sizeof found, "%s", entry->d_name), nearest.best = found;
+    }
+    if (listing) closedir(listing);
+    if (!*found) return command_say(EXIT_USAGE, "%s: there is no such file", path);
+    return command_say(EXIT_USAGE, "%s: there is no such file (did you mean %.*s%s?)", path, slash ? (int)(slash - path + 1) : 0, path,
+                       found);
+}
+
 int command_graph(const struct command *command, flow_runtime *runtime, flow_graph **graph) {
     if (!command->graph) return command_say(EXIT_USAGE, "%s needs a graph; see flowrun --help", command->name);
     struct flow_graph_options options_of_graph = {.size = sizeof options_of_graph,
@@ -206,14 +264,29 @@ int command_graph(const struct command *command, flow_runtime *runtime, flow_gra
                                                   .seeded = command->seeded,
                                                   .seed = command->seed};
     if (command->precision && strcmp(command->precision, "f64") == 0) options_of_graph.precision = FLOW_F64;
-    else if (command->precision && strcmp(command->precision, "bf16") == 0) options_of_graph.precision = FLOW_BF16;
-    else if (command->precision && strcmp(command->precision, "f32") != 0)
-        return command_say(EXIT_USAGE, "--precision is f32, f64 or bf16, found '%s'", command->precision);
+    if (command->precision && strcmp(command->precision, "bf16") == 0) options_of_graph.precision = FLOW_BF16;
     flow_errors *errors = NULL;
+    if (strcmp(command->graph, "-") == 0) return graph_of_input(runtime, &options_of_graph, graph);
+    if (access(command->graph, F_OK) != 0) return no_file(command->graph);
     return flow_graph_open(runtime, command->graph, &options_of_graph, &errors, graph) < 0 ? command_fail_graph(command, errors) : 0;
 }
 
-const char *color(const char *escape) { return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") ? escape : ""; }
+static bool is_set(const char *variable) {
+    const char *value = getenv(variable);
+    return value && *value;
+}
+
+const char *color(const char *escape) {
+    if (is_set("NO_COLOR")) return "";
+    return is_set("CLICOLOR_FORCE") || isatty(STDOUT_FILENO) ? escape : "";
+}
+
+static bool output_closed(void) {
+    struct pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&output, 1, 0) == 1 && (output.revents & POLLERR);
+}
+
+int output_failed(void) { return output_closed() ? EXIT_FAILED : command_say(EXIT_FAILED, "standard output could not be written"); }
 
 double seconds_now(void) {
     struct timespec time;

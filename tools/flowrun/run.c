@@ -71,7 +71,7 @@ static int print_piece(const struct job *job, const flow_graph *graph, size_t in
         print_json(stdout, tensor);
         fputs("}\n", stdout);
     }
-    return fflush(stdout) == 0 ? 0 : command_say(EXIT_FAILED, "standard output could not be written");
+    return fflush(stdout) == 0 ? 0 : output_failed();
 }
 
 static void show_progress(struct job *job, const struct drive *drive) {

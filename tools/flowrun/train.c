@@ -72,9 +72,7 @@ static int print_event(const struct training *training, const struct flow_event 
     bool failed = line.failed;
     if (!failed) fwrite(line.at, 1, line.length, stdout), fputc('\n', stdout);
     free(line.at);
-    return failed                ? command_say(EXIT_FAILED, "out of memory")
-           : fflush(stdout) == 0 ? 0
-                                 : command_say(EXIT_FAILED, "standard output could not be written");
+    return failed ? command_say(EXIT_FAILED, "out of memory") : fflush(stdout) == 0 ? 0 : output_failed();
 }
 
 /* "step 200  valid  loss 1.892  accuracy 0.81  12.3 s" */

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands. Examples run in the root of the tree, and tests/cli/manners runs each. */
+#include "flowrun/table.h"
+
+#include <string.h>
+
+#define EXAMPLES (const char *const[])
+
+const struct subcommand table_commands[] = {
+    {.bit = RUN,
+     .name = "run",
+     .run = command_run,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "run a graph on files, numbers or samples as they come",
+     .description =
+         "Reads the graph and its weights, feeds the inputs, prints the outputs or writes them to files.\n\n"
+         "An input is a file (.safetensors .npy .wav .csv), numbers, words, or standard input. With --stream the sequence goes through "
+         "in pieces, at constant memory, and what comes out is what the whole would have given.\n\n"
+         "What is not given on the command line is taken from the section `run:` of the graph: each key there is the option of its name.",
+     .examples =
+         EXAMPLES{"numbers in, numbers out", "flowrun run docs/examples/smooth.yaml --input x='[4, 0, 0, 8, 4]'",
+                  "a recording in, its segments of speech into a table",
+                  "flowrun run graphs/fsmn-vad/fsmn-vad.yaml --input wave=graphs/fsmn-vad/example.wav --output segments=segments.csv",
+                  "the same as the samples arrive, 10 ms at a time",
+                  "flowrun run graphs/fsmn-vad/fsmn-vad.yaml --input wave=- --stream S=160 --output segments=- "
+                  "<graphs/fsmn-vad/example.wav",
+                  NULL}},
+    {.bit = TRAIN,
+     .name = "train",
+     .run = command_train,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "train a graph as its `train` section says",
+     .description =
+         "Reads data as `data:` says, changes the parameters as `train:` says, and leaves a folder (--dir, else the graph's `checkpoint: "
+         "{dir}`, else runs/NAME) with checkpoints, metrics.jsonl, curve.svg and run.html, a page with the curves that refreshes while it "
+         "trains.\n\n"
+         "Ctrl-C ends a training after a last checkpoint; --resume goes on from it as if it had never stopped.",
+     .examples = EXAMPLES{"forty steps of a small language model",
+                          "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 40 --dir runs/first",
+                          "twenty more, with the weights into a file that `run --weights` reads",
+                          "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 60 --dir runs/first --resume "
+                          "--save runs/first/weights.safetensors",
+                          NULL}},
+    {.bit = COMPARE,
+     .name = "compare",
+     .run = command_compare,
+     .operands = "RUN RUN ...",
+     .operand = {VALUE_RUN, VALUE_RUN},
+     .most = INT32_MAX,
+     .summary = "lay the curves of several trainings over each other",
+     .description =
+         "Prints a table of the last and best values of each run, and writes a page with all curves and the settings in which the "
+         "runs differ. A run is the folder of a training.",
+     .examples = EXAMPLES{"two trainings", "flowrun compare runs/first runs/second", NULL}},
+    {.bit = GRAD,
+     .name = "grad",
+     .run = command_grad,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "the gradients of one run, as a table or a file",
+     .description =
+         "Runs the graph once and goes back through it. What each output receives comes from --cotangents; without it every output of one "
+         "number receives 1.\n\n"
+         "In files a gradient is grad.in.NAME or grad.param.NODE.PARAM. A file that has in.NAME, param.NODE.PARAM and cot.OUTPUT serves as "
+         "--inputs, --weights and --cotangents at once.",
+     .examples =
+         EXAMPLES{"of a loss, into a file",
+                  "flowrun grad graphs/char-lm/char-lm.yaml --input tokens='[70, 108, 111]' --input target='[108, 111, 119]' --outputs "
+                  "gradients.safetensors",
+                  NULL}},
+    {.bit = VERIFY,
+     .name = "verify",
+     .run = command_verify,
+     .operands = "GRAPH FILE",
+     .operand = {VALUE_GRAPH, VALUE_FILE},
+     .most = 2,
+     .summary = "compare a graph's outputs with recorded ones",
+     .description =
+         "FILE is a .safetensors with in.NAME, param.NODE.PARAM, out.NAME, or tensors named as the inputs and outputs. cot.NAME and grad.* "
+         "in it compare gradients, after.NODE.PARAM parameters after the training.\n\n"
+         "An output holds where no element is off by more than atol + rtol times the largest of the recorded ones.",
+     .examples =
+         EXAMPLES{"a network against what another program recorded",
+                  "flowrun verify graphs/silero-vad/silero-vad.yaml graphs/silero-vad/expected.safetensors", "the same in pieces",
+                  "flowrun verify graphs/silero-vad/silero-vad.yaml graphs/silero-vad/expected.safetensors --stream S=512 --rtol 1e-4 "
+                  "--atol 1e-4",
+                  NULL}},
+    {.bit = CHECK,
+     .name = "check",
+     .run = command_check,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "shapes, streaming and memory of a graph; runs nothing",
+     .description =
+         "Reads the graph, says everything that is wrong with it at once, else prints the shape of each node, the memory plan and, with "
+         "--stream, what each node carries from piece to piece.\n\n"
+         "--gradients runs it: every operator, and the graph as a whole, against central differences in double precision.",
+     .examples = EXAMPLES{"what is in it", "flowrun check docs/examples/smooth.yaml", "for a sequence of 100",
+                          "flowrun check docs/examples/smooth.yaml --extent T=100", "are its gradients right",
+                          "flowrun check docs/examples/smooth.yaml --gradients --extent T=6", NULL}},
+    {.bit = SHOW,
+     .name = "show",
+     .run = command_show,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "draw a graph",
+     .description = "Writes a drawing to standard output: nodes, what flows between them and its shapes.",
+     .examples = EXAMPLES{"a picture", "flowrun show docs/examples/smooth.yaml >smooth.svg", "for a page in Markdown",
+                          "flowrun show docs/examples/smooth.yaml --format mermaid", NULL}},
+    {.bit = OPS,
+     .name = "ops",
+     .run = command_ops,
+     .operands = "[NAME]",
+     .operand = {VALUE_OPERATOR},
+     .most = 1,
+     .summary = "the operators there are, or all about one",
+     .description =
+         "Without a name: a list of operators, optimisers and sources of data, the plugins' too. With one: what it computes, its "
+         "inputs, outputs, parameters and attributes, and an example. Everything printed comes from the operators' own tables.",
+     .examples = EXAMPLES{"the list", "flowrun ops", "all about one", "flowrun ops attention", "completion of graph files in an editor",
+                          "flowrun ops --schema >graph.schema.json", NULL}},
+    {.bit = HELP,
+     .name = "help",
+     .run = command_help,
+     .operands = "[COMMAND]",
+     .operand = {VALUE_COMMAND},
+     .most = 1,
+     .summary = "this help, or that of a command",
+     .description = "The same as flowrun --help and flowrun COMMAND --help.",
+     .examples = EXAMPLES{"what `run` takes", "flowrun help run", NULL}},
+    {.name = NULL},
+};
+
+const struct subcommand *table_command(const char *name) {
+    for (const struct subcommand *command = table_commands; command->name; command++)
+        if (strcmp(command->name, name) == 0) return command;
+    return NULL;
+}

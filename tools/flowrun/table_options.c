@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flowrun/table.h"
+
+#include <string.h>
+
+#define AT(field) offsetof(struct command, field)
+
+static const char data[] = "Input and output", training[] = "Training", streaming[] = "Streaming", graph[] = "The graph",
+                  machine[] = "The machine", checking[] = "Checking", printing[] = "What is printed";
+
+const struct option table_options[] = {
+    {"input", OPTION_PAIR, AT(input), "NAME=VALUE", VALUE_INPUT, "safetensors|npy|wav|csv", GRAPHS & ~SHOW, data,
+     "input NAME: a file (.safetensors[#TENSOR] .npy .wav .csv), - for samples from standard input, [1, 2, 3] for numbers, :words "
+     "for text; may be repeated"},
+    {"inputs", OPTION_TEXT, AT(inputs), "FILE", VALUE_FILE, "safetensors", GRAPHS & ~(SHOW | TRAIN), data,
+     "every input from one .safetensors: NAME or in.NAME"},
+    {"inputs", OPTION_TEXT, AT(inputs), "FILE", VALUE_FILE, "safetensors", TRAIN, data,
+     "the same tensors at every step, where no source of data feeds them"},
+    {"output", OPTION_PAIR, AT(output), "NAME=FILE", VALUE_OUTPUT, "safetensors|npy|wav|csv", RUN, data,
+     "writes output NAME, in the format that the file's ending says; - prints it (text as text, numbers as lines of "
+     "JSON); may be repeated"},
+    {"outputs", OPTION_TEXT, AT(outputs), "FILE", VALUE_FILE, "safetensors", RUN, data, "all outputs into one .safetensors"},
+    {"outputs", OPTION_TEXT, AT(outputs), "FILE", VALUE_FILE, "safetensors", GRAD, data,
+     "all gradients into one .safetensors: grad.in.NAME, grad.param.NODE.PARAM"},
+    {"page", OPTION_TEXT, AT(page), "FILE", VALUE_FILE, "html", RUN | COMPARE, data, "one self-contained page with everything drawn"},
+    {"cotangents", OPTION_TEXT, AT(cotangents), "FILE", VALUE_FILE, "safetensors", GRAD, data,
+     "what each output receives: NAME or cot.NAME; without it outputs of one number receive 1"},
+    {"format", OPTION_TEXT, AT(format), "FORMAT", VALUE_CHOICE, "svg|dot|mermaid", SHOW, data, "the form of the drawing; svg by default"},
+
+    {"resume", OPTION_FLAG, AT(resume), NULL, VALUE_NONE, NULL, TRAIN, training,
+     "goes on from the newest checkpoint, as if it had never stopped"},
+    {"steps", OPTION_COUNT, AT(steps), "N", VALUE_NUMBER, NULL, TRAIN, training,
+     "so many steps of each stage, in place of what the graph says"},
+    {"save", OPTION_TEXT, AT(save), "FILE", VALUE_FILE, "safetensors", TRAIN, training, "writes the parameters at the end, a .safetensors"},
+    {"dir", OPTION_TEXT, AT(dir), "DIR", VALUE_FOLDER, NULL, TRAIN, training,
+     "folder of checkpoints, metrics and pages; in place of the graph's own or runs/NAME"},
+
+    {"stream", OPTION_TEXT, AT(stream), "SYMBOL=N", VALUE_SYMBOL, NULL, RUN | VERIFY, streaming,
+     "feeds the axis SYMBOL in pieces of N (N,M,..: in turn); the result is that of the whole"},
+    {"stream", OPTION_TEXT, AT(stream), "SYMBOL=N", VALUE_SYMBOL, NULL, CHECK, streaming,
+     "checks the graph fed along SYMBOL: states and delays are shown too"},
+    {"feedback", OPTION_PAIR, AT(feedback), "IN=OUT", VALUE_FEEDBACK, NULL, RUN | VERIFY, streaming,
+     "output OUT of a piece is input IN of the next; may be repeated"},
+    {"steps", OPTION_COUNT, AT(steps), "N", VALUE_NUMBER, NULL, RUN | VERIFY, streaming, "so many pieces where the graph feeds itself"},
+
+    {"gradients", OPTION_FLAG, AT(gradients), NULL, VALUE_NONE, NULL, CHECK, checking,
+     "compares every operator's gradients, and the graph's, with central differences"},
+    {"extent", OPTION_PAIR, AT(extent), "SYMBOL=N", VALUE_SYMBOL, NULL, CHECK, checking,
+     "the extent of a symbol, for the memory plan and --gradients; may be repeated"},
+    {"rtol", OPTION_REAL, AT(rtol), "REAL", VALUE_NUMBER, NULL, VERIFY | CHECK, checking,
+     "allowed error as a share of the largest value; of verify 1e-4 or as the file says, of check --gradients 1e-5"},
+    {"atol", OPTION_REAL, AT(atol), "REAL", VALUE_NUMBER, NULL, VERIFY, checking, "allowed error beside that; 1e-5 or as the file says"},
+
+    {"set", OPTION_PAIR, AT(set), "NAME=VALUE", VALUE_VARIABLE, NULL, GRAPHS, graph, "a variable of the graph (`vars:`); may be repeated"},
+    {"weights", OPTION_TEXT, AT(weights), "FILE", VALUE_FILE, "safetensors", GRAPHS, graph, "in place of the graph's own"},
+    {"precision", OPTION_TEXT, AT(precision), "TYPE", VALUE_CHOICE, "f32|f64|bf16", GRAPHS, graph,
+     "f64: everything in double precision; bf16: factors of products rounded to it"},
+    {"seed", OPTION_SEED, AT(seed), "N", VALUE_NUMBER, NULL, GRAPHS, graph, "of initial values and of draws, in place of the graph's"},
+
+    {"schema", OPTION_FLAG, AT(schema), NULL, VALUE_NONE, NULL, OPS, printing, "a JSON Schema of graph files, for editors"},
+
+    {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS, machine, "most threads at once; all cores by default"},
+    {"streams", OPTION_NUMBER, AT(streams), "N", VALUE_NUMBER, NULL, GRAPHS & ~SHOW, machine, "most independent branches at once"},
+    {"device", OPTION_TEXT, AT(device), "NAME", VALUE_ANY, NULL, GRAPHS, machine, "where it runs: cpu"},
+    {"plugin-path", OPTION_TEXT, AT(plugin_path), "DIRS", VALUE_FOLDER, NULL, ALL & ~HELP, machine,
+     "folders, ':' between them, where plugins are looked for first"},
+
+    {"profile", OPTION_FLAG, AT(profile), NULL, VALUE_NONE, NULL, RUN | GRAD | VERIFY, printing, "times by node"},
+    {"profile", OPTION_FLAG, AT(profile), NULL, VALUE_NONE, NULL, TRAIN, printing,
+     "times by node, and the share of time spent waiting for data"},
+    {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | HELP), printing, "prints JSON, for programs"},
+    {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(OPS | HELP), printing,
+     "prints nothing but errors and what was asked for"},
+    {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK, printing, "prints more: kernels, the place of each tensor"},
+    {"color", OPTION_TEXT, AT(color), "WHEN", VALUE_CHOICE, "auto|always|never", ALL, printing,
+     "colours; auto, the default: on a terminal, unless NO_COLOR is set"},
+    {"help", OPTION_FLAG, AT(help), NULL, VALUE_NONE, NULL, ALL, printing, "this"},
+    {.name = NULL},
+};
+
+const struct option *table_option(const struct subcommand *command, const char *name, size_t length, uint32_t *elsewhere) {
+    *elsewhere = 0;
+    for (const struct option *option = table_options; option->name; option++) {
+        if (strlen(option->name) != length || strncmp(option->name, name, length) != 0) continue;
+        if (option->commands & command->bit) return option;
+        *elsewhere |= option->commands;
+    }
+    return NULL;
+}
