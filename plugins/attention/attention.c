@@ -194,6 +194,10 @@ static int attention_infer(struct flow_infer *infer) {
     p->at_mixed = a->projections ? take(&infer->workspace, p->batch, p->queries, mixed, p->size) : -1;
     int64_t turned = p->queries > p->keys ? p->queries : p->keys;
     p->at_turn = a->rope ? take(&infer->workspace, 1, turned, p->width, p->size) : -1;
+    /* Worth it from a few blocks of queries on (T 8192: 7% of the whole). */
+    bool tiles = !p->rows && p->queries >= 4 * ATTENTION_QUERIES && p->width <= ATTENTION_WIDEST;
+    int64_t turned_keys = (p->keys + ATTENTION_KEYS - 1) / ATTENTION_KEYS * ATTENTION_KEYS;
+    p->at_tiles = tiles ? take(&infer->workspace, p->batch, turned_keys, k_width, p->size) : -1;
     struct flow_tensor *out = &infer->out[0];
     out->rank = 3, out->dtype = in[Q].dtype;
     out->shape[0] = p->batch, out->shape[1] = p->queries, out->shape[2] = a->projections ? in[Q].shape[2] : mixed;

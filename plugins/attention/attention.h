@@ -41,6 +41,8 @@ struct attention_block {
     int64_t width, value_width; /* of a head: d, dv */
     const struct attention_keys *keys;
     int32_t stretches;
+    const void *tiles;  /* the keys of the only stretch, transposed: [kv_heads, tiles, width, ATTENTION_KEYS]; NULL: the block does it */
+    int64_t tiles_head; /* elements from one head to the next */
     struct attention_reach reach;
     double scale, softcap; /* softcap 0: none; else softcap * tanh(score / softcap) */
     const uint8_t *mask;   /* true: may attend; by query and absolute key; NULL */
@@ -86,6 +88,9 @@ struct attention_rotation {
 struct attention_table {
     void (*block_f32)(const struct attention_block *block);
     void (*block_f64)(const struct attention_block *block);
+    /* At most ATTENTION_KEYS keys [count, width], k_row apart, to [width, ATTENTION_KEYS], the rest 0. */
+    void (*tile_f32)(const void *k, int64_t k_row, int64_t count, int64_t width, void *tile);
+    void (*tile_f64)(const void *k, int64_t k_row, int64_t count, int64_t width, void *tile);
     void (*rotate_f32)(const struct attention_rotation *rotation);
     void (*rotate_f64)(const struct attention_rotation *rotation);
 };
@@ -103,5 +108,8 @@ ISA_DECLARE(struct attention_backward_table, attention_backward_table);
 /* Queries times heads that one block has at most; fewer queries than ATTENTION_FEW are taken for several heads together, so that keys and
  * values are read in the order in which they lie. */
 enum { ATTENTION_QUERIES = 256, ATTENTION_FEW = 6 };
+
+/* Keys of a tile; the widest head whose keys are transposed (forward: wider ones, and a few queries, take dot products). */
+enum { ATTENTION_KEYS = 64, ATTENTION_WIDEST = 256 };
 
 #endif

@@ -26,6 +26,7 @@ struct attention_priv {
     int64_t ring; /* rows of the ring; 0: none */
     struct projection q, k, v, o;
     int64_t at_q, at_k, at_v, at_mixed, at_turn; /* offsets in the workspace; -1: the input itself */
+    int64_t at_tiles;                            /* of all keys transposed (attention_block.tiles); -1: each block does its own */
     int64_t size;                                /* of an element */
     /* Offsets in what forward leaves for backward: turned and projected q, k, v, their mix before wo (-1: those of the inputs and the
      * output), and the logarithm of the sum of exponentials [B, heads, Tq]. */

@@ -76,6 +76,8 @@ struct mix {
     int64_t count;            /* rows of k */
     int64_t old;              /* rows in the ring that hold something */
     int64_t blocks;           /* of queries, a head */
+    char *tiles;              /* of keys transposed, [batch, kv_heads, key_tiles, width, ATTENTION_KEYS]; NULL: none */
+    int64_t key_tiles;        /* a head */
     int64_t heads, groups;    /* heads taken together, and how many times */
 };
 
@@ -155,6 +157,8 @@ static void mix_blocks(void *context, int64_t begin, int64_t end) {
             .value_width = p->value_width,
             .keys = keys,
             .stretches = stretches_of(mix, b, keys),
+            .tiles = mix->tiles ? mix->tiles + b * p->kv_heads * mix->key_tiles * ATTENTION_KEYS * p->width * p->size : NULL,
+            .tiles_head = mix->key_tiles * ATTENTION_KEYS * p->width,
             .head = h,
             .heads = p->heads - h < mix->heads ? p->heads - h : mix->heads,
             .shared = p->heads / p->kv_heads,
@@ -168,6 +172,21 @@ static void mix_blocks(void *context, int64_t begin, int64_t end) {
         if (call->saved) block.log_sum = (char *)call->saved + p->keep_log_sum + row * p->size, block.log_sum_head = p->queries;
         if (p->size == 8) table->block_f64(&block);
         else table->block_f32(&block);
+    }
+}
+
+/* Tiles begin .. end of the keys, counted through batch, head and tile. */
+static void turn_keys(void *context, int64_t begin, int64_t end) {
+    const struct mix *mix = context;
+    const struct attention_priv *p = mix->call->priv;
+    const struct attention_table *table = ISA_PICK(attention_table, mix->call->host->isa);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t first = i % mix->key_tiles * ATTENTION_KEYS, kv = i / mix->key_tiles % p->kv_heads, b = i / mix->key_tiles / p->kv_heads;
+        int64_t left = mix->count - first, count = left < ATTENTION_KEYS ? left : ATTENTION_KEYS;
+        const char *k = mix->k.data + (b * mix->k.batch + first * mix->k.row + kv * p->width) * p->size;
+        char *tile = mix->tiles + i * ATTENTION_KEYS * p->width * p->size;
+        if (p->size == 8) table->tile_f64(k, mix->k.row, count, p->width, tile);
+        else table->tile_f32(k, mix->k.row, count, p->width, tile);
     }
 }
 
@@ -249,6 +268,10 @@ int attention_forward(const struct flow_call *call) {
     } else if (p->rows) {
         mix.k = attention_rows_of(&call->state_out[K_CACHE]), mix.v = attention_rows_of(&call->state_out[V_CACHE]);
         mix.count = mix.position + p->keys;
+    }
+    if (p->at_tiles >= 0) {
+        mix.tiles = (char *)call->workspace + p->at_tiles, mix.key_tiles = (mix.count + ATTENTION_KEYS - 1) / ATTENTION_KEYS;
+        call->host->parallel_for(call, p->batch * p->kv_heads * mix.key_tiles, 16, turn_keys, &mix);
     }
     mix.blocks = (p->queries + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
     mix.heads = 1;

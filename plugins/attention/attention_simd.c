@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A tile of keys at a time, transposed once for all queries of the block, which pass over it in groups of ROWS: scores, softmax and values
- * of one group stay in the nearest cache. Each query keeps its largest score and the sum of exponentials so far, and what was summed
- * before shrinks when a larger score comes (Milakov, Gimelshein: "Online normalizer calculation for softmax", 2018; Dao et al.:
- * "FlashAttention", 2022). Tiles that no query of a group sees are not touched.
+ * A tile of keys at a time, transposed once for all queries (of the block, if there is only one), which pass over it in groups of ROWS:
+ * scores, softmax and values of one group stay in the nearest cache. Each query keeps its largest score and the sum of exponentials so far,
+ * and what was summed before shrinks when a larger score comes (Milakov, Gimelshein: "Online normalizer calculation for softmax", 2018; Dao
+ * et al.: "FlashAttention", 2022). Tiles that no query of a group sees are not touched.
  */
 #include "attention_tiles.h"
 
@@ -34,6 +34,7 @@ struct attention_rows {
 #define FETCH fetch_rows_f32
 #define HEAD one_head_f32
 #define TILE tile_f32
+#define TURN_TILE turn_tile_f32
 #define BLOCK block_f32
 #define ROTATE rotate_f32
 #define WEIGHT weight_f32
@@ -60,6 +61,7 @@ struct attention_rows {
 #undef FETCH
 #undef HEAD
 #undef TILE
+#undef TURN_TILE
 #undef BLOCK
 #undef ROTATE
 #undef WEIGHT
@@ -85,6 +87,7 @@ struct attention_rows {
 #define FETCH fetch_rows_f64
 #define HEAD one_head_f64
 #define TILE tile_f64
+#define TURN_TILE turn_tile_f64
 #define BLOCK block_f64
 #define ROTATE rotate_f64
 #define WEIGHT weight_f64
@@ -97,4 +100,4 @@ struct attention_rows {
 #include "attention_tmpl.h"
 
 extern const struct attention_table ISA(attention_table);
-const struct attention_table ISA(attention_table) = {block_f32, block_f64, rotate_f32, rotate_f64};
+const struct attention_table ISA(attention_table) = {block_f32, block_f64, turn_tile_f32, turn_tile_f64, rotate_f32, rotate_f64};

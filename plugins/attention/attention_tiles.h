@@ -14,8 +14,7 @@ enum { VECTOR_BYTES = 32, ROWS = 6, COLUMNS = 2 };
 enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 2 };
 #endif
 
-/* Keys of a tile; the widest head whose keys are transposed on the stack (forward: wider ones, and a few queries, take dot products). */
-enum { KEYS = 64, WIDEST = 256 };
+enum { KEYS = ATTENTION_KEYS, WIDEST = ATTENTION_WIDEST };
 
 static inline void reach_of(const struct attention_reach *reach, int64_t position, int64_t *low, int64_t *high) {
     *low = 0, *high = reach->causal ? position + 1 : INT64_MAX / 2;

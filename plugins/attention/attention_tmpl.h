@@ -167,8 +167,9 @@ static void FETCH(const T *x, int64_t row, int64_t count, int64_t width) {
 static void HEAD(const struct attention_block *block, struct attention_rows *rows, const struct attention_keys *tile, int64_t behind,
                  T *kt) {
     if (block->queries >= ATTENTION_FEW && block->width <= WIDEST) {
-        TRANSPOSE(tile->k, tile->k_row, tile->count, block->width, kt);
-        for (int64_t r = 0; r < block->queries; r += ROWS) GROUP(block, rows, r, tile, kt);
+        const T *turned = block->tiles ? (const T *)block->tiles + tile->first * block->width : kt;
+        if (!block->tiles) TRANSPOSE(tile->k, tile->k_row, tile->count, block->width, kt);
+        for (int64_t r = 0; r < block->queries; r += ROWS) GROUP(block, rows, r, tile, turned);
         return;
     }
     FETCH((const T *)tile->k + tile->count * tile->k_row, tile->k_row, behind, block->width);
@@ -190,6 +191,7 @@ static void TILE(const struct attention_block *block, const struct attention_row
         int64_t kv = (block->head + h) / block->shared;
         keys.k = (const T *)tile->k + kv * block->width, keys.v = (const T *)tile->v + kv * block->value_width;
         head.q = (const T *)block->q + h * block->width, head.out = (T *)block->out + h * block->value_width;
+        if (block->tiles) head.tiles = (const T *)block->tiles + kv * block->tiles_head;
         if (block->mask) head.mask = block->mask + h * block->mask_head;
         if (block->bias) head.bias = (const T *)block->bias + h * block->bias_head;
         head.dropout.row += h * block->dropout.row_head;
@@ -214,7 +216,8 @@ static void BLOCK(const struct attention_block *block) {
     for (int32_t i = 0; i < block->stretches; i++) {
         const struct attention_keys *keys = &block->keys[i];
         int64_t begin = from > keys->first ? from - keys->first : 0, end = to - keys->first < keys->count ? to - keys->first : keys->count;
-        if (block->dropout.below) begin -= begin % 4; /* random words come in fours */
+        if (block->tiles) begin -= begin % KEYS;
+        else if (block->dropout.below) begin -= begin % 4; /* random words come in fours */
         for (int64_t j = begin; j < end; j += KEYS) {
             int64_t count = end - j < KEYS ? end - j : KEYS, left = end - j - count;
             struct attention_keys tile = {(const T *)keys->k + j * keys->k_row,
@@ -237,6 +240,8 @@ static void BLOCK(const struct attention_block *block) {
                 all > 0 ? largest[i] * (plain ? (T)block->scale : 1) + LOG(all) : (T)INFINITY;
     }
 }
+
+static void TURN_TILE(const void *k, int64_t k_row, int64_t count, int64_t width, void *tile) { TRANSPOSE(k, k_row, count, width, tile); }
 
 static void ROTATE(const struct attention_rotation *rotation) {
     int64_t half = rotation->width / 2;
