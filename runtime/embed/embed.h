@@ -23,6 +23,7 @@ struct flow_runtime {
     pthread_mutex_t lock; /* guards device and loop, which are made when first needed */
     struct device *device;
     struct io_loop *loop;
+    struct trace *trace; /* NULL */
     int threads;
 };
 
@@ -45,6 +46,8 @@ struct flow_graph {
 void errors_begin(struct report *report, const struct allocator *from);
 int errors_end(struct report *report, flow_errors **errors, int code);
 
+/* measure.c: from now on events are recorded; before device and loop are made. */
+int must_use runtime_trace(flow_runtime *runtime, int64_t events, struct report *report);
 int must_use runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *report, struct device **out);
 int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **out);
 
@@ -55,6 +58,9 @@ int must_use graph_sample(flow_graph *graph, const struct flow_describe_options 
 /* The same for the graph as it is read for a stage. */
 int must_use graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
                              struct report *report, struct instance **out);
+/* measure.c: a profile as the public struct; into a caller's of perhaps another size. */
+struct flow_profile profile_public(const flow_graph *graph, const struct profile *profile);
+void profile_give(const struct flow_profile *made, struct flow_profile *out);
 /* What `train` says, as lines or (options->json) one JSON object. */
 /* Bytes of the planned arena of a training step on inputs like those of `like`; keep_all: as if nothing was computed again. */
 int must_use training_peak(flow_graph *graph, const struct instance *like, bool keep_all, struct report *report, int64_t *bytes);

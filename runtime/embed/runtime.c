@@ -32,6 +32,10 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
             pthread_mutex_destroy(&runtime->lock);
         }
     }
+    if (rc == 0 && given.trace_events && (rc = runtime_trace(runtime, given.trace_events, &report)) < 0) {
+        flow_runtime_free(runtime);
+        runtime = NULL;
+    }
     if (rc < 0) memory_free(&from, runtime, sizeof *runtime);
     else *out = runtime;
     /* The report's allocator is `from`, on this stack: errors_end copies it. */
@@ -42,6 +46,7 @@ void flow_runtime_free(flow_runtime *runtime) {
     if (!runtime) return;
     if (runtime->loop) io_loop_free(runtime->loop);
     if (runtime->device) runtime->device->api->free(runtime->device);
+    trace_free(runtime->trace);
     registry_free(runtime->registry);
     pthread_mutex_destroy(&runtime->lock);
     struct allocator from = runtime->from;
@@ -52,7 +57,8 @@ int runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *r
     int rc = 0;
     pthread_mutex_lock(&runtime->lock);
     if (!runtime->device) {
-        struct device_cpu_options options = {.threads = runtime->threads ? runtime->threads : threads_of_graph, .isa = -1};
+        struct device_cpu_options options = {
+            .threads = runtime->threads ? runtime->threads : threads_of_graph, .isa = -1, .trace = runtime->trace};
         rc = device_cpu_new(&runtime->from, &options, &runtime->device);
         if (rc < 0) report_add(report, rc, (struct position){0}, "the CPU device could not be set up: %s", status_text(rc));
     }
@@ -65,7 +71,7 @@ int runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **
     int rc = 0;
     pthread_mutex_lock(&runtime->lock);
     if (!runtime->loop) {
-        rc = io_loop_new(&runtime->from, &runtime->loop);
+        rc = io_loop_traced(&runtime->from, runtime->trace, &runtime->loop);
         if (rc < 0) report_add(report, rc, (struct position){0}, "the input loop could not be started: %s", status_text(rc));
     }
     *out = runtime->loop;

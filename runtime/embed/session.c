@@ -43,11 +43,20 @@ struct flow_session {
     uint64_t runs;
     bool started; /* streaming: inside a sequence */
     size_t initialised;
+    const struct trace_label *run_label, *plan_label; /* NULL: no trace */
 };
 
 static const struct allocator *from_of(const flow_session *session) { return &session->graph->runtime->from; }
 
 static struct position file_position(const flow_session *session) { return (struct position){session->graph->network->path, 0, 0}; }
+
+static void make_labels(flow_session *session) {
+    struct trace *trace = session->graph->runtime->trace;
+    if (!trace) return;
+    const char *run = session->stream ? "piece" : session->options.gradients ? "run with gradients" : "run";
+    session->run_label = trace_label(trace, &(struct trace_about){TRACE_SPAN, run, "session", NULL, "number"});
+    session->plan_label = trace_label(trace, &(struct trace_about){TRACE_SPAN, "plan", "session", NULL, "number"});
+}
 
 int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out) {
     const struct allocator *from = &graph->runtime->from;
@@ -80,6 +89,7 @@ int flow_session_new(flow_graph *graph, const struct flow_session_options *optio
     if (session->options.streams < 1) session->options.streams = 1;
     if (rc == 0 && context_new(from, graph->model, &session->context) < 0) rc = report_memory(&report);
     if (rc == 0 && session->options.profile) rc = context_profile_start(session->context);
+    if (rc == 0) make_labels(session);
     if (rc < 0) flow_session_free(session);
     else *out = session;
     return errors_end(&report, errors, rc);
@@ -277,6 +287,18 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     return 0;
 }
 
+/* A new plan, bound, its time told to the profile and the trace. */
+static int plan_watched(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
+    struct trace_span span = {0};
+    int64_t before = trace_now();
+    if (session->plan_label) span = trace_begin(session->graph->runtime->trace, session->plan_label);
+    int rc = make_plan(session, options, report, out);
+    if (rc == 0) rc = context_bind(session->context, (*out)->plan, report);
+    if (session->plan_label) trace_end(&span, (int64_t)session->runs);
+    context_planned(session->context, 1e-9 * (double)(trace_now() - before));
+    return rc;
+}
+
 static int session_step(flow_session *session, bool flush, struct report *report) {
     int rc = gather_inputs(session, report);
     if (rc < 0) return rc;
@@ -290,7 +312,8 @@ static int session_step(flow_session *session, bool flush, struct report *report
         if (!session->started && session->runs) context_reset(session->context);
     }
     struct session_plan *entry = find_plan(session, &options);
-    if (!entry && (rc = make_plan(session, &options, report, &entry)) < 0) return rc;
+    if (!entry) rc = plan_watched(session, &options, report, &entry);
+    if (rc < 0) return rc;
     if (session->current) session->current->follower = entry;
     session->current = entry;
     entry->used = ++session->runs;
@@ -301,16 +324,25 @@ static int session_step(flow_session *session, bool flush, struct report *report
     return rc;
 }
 
+static int step_watched(flow_session *session, bool flush, struct report *report) {
+    if (!session->run_label) return session_step(session, flush, report);
+    const int64_t number = (int64_t)session->runs;
+    const struct trace_span span = trace_begin(session->graph->runtime->trace, session->run_label);
+    int rc = session_step(session, flush, report);
+    trace_end(&span, number);
+    return rc;
+}
+
 int flow_session_run(flow_session *session, flow_errors **errors) {
     struct report report;
     errors_begin(&report, from_of(session));
-    return errors_end(&report, errors, session_step(session, false, &report));
+    return errors_end(&report, errors, step_watched(session, false, &report));
 }
 
 int flow_session_finish(flow_session *session, flow_errors **errors) {
     struct report report;
     errors_begin(&report, from_of(session));
-    int rc = session->stream ? session_step(session, true, &report)
+    int rc = session->stream ? step_watched(session, true, &report)
                              : report_add(&report, FLOW_ERROR_USAGE, file_position(session), "the session does not stream");
     return errors_end(&report, errors, rc);
 }
@@ -407,6 +439,23 @@ struct flow_memory flow_session_memory(const flow_session *session) {
     }
     for (size_t i = 0; i < plan->packed_count; i++) memory.packed += plan->packed[i].bytes;
     return memory;
+}
+
+int flow_session_profile(flow_session *session, struct flow_profile *out, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    const struct profile *profile = context_profiled(session->context);
+    if (!profile)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_USAGE, file_position(session), "the session was made without `profile`"));
+    struct flow_profile made = profile_public(session->graph, profile);
+    made.streams = session->current ? session->current->plan->stream_count : 1;
+    profile_give(&made, out);
+    return errors_end(&report, errors, profile->incomplete ? report_memory(&report) : 0);
+}
+
+void flow_session_profile_reset(flow_session *session) {
+    if (session->options.profile) (void)!context_profile_start(session->context);
 }
 
 int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count) {

@@ -37,7 +37,8 @@ int flow_trainer_new(flow_graph *graph, const struct flow_trainer_options *optio
         .resume = given.resume,
         .profile = given.profile,
         .steps = given.steps,
-        .dir = given.dir};
+        .dir = given.dir,
+        .unsaved = given.unsaved};
     int rc = runtime_device(runtime, 0, &report, &about.device);
     if (rc == 0) rc = runtime_loop(runtime, &report, &about.loop);
     if (rc == 0) rc = trainer_new(&about, &report, &trainer->trainer);
@@ -116,6 +117,24 @@ struct flow_memory flow_trainer_memory(const flow_trainer *trainer) {
     for (size_t i = 0; (value = trainer_parameter(trainer->trainer, i, NULL)); i++)
         memory.params += flow_tensor_count(value) * dtype_bytes(value->dtype);
     return memory;
+}
+
+int flow_trainer_profile(flow_trainer *trainer, struct flow_profile *out, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(trainer));
+    const double *phases = NULL;
+    const struct profile *profile = trainer_profile(trainer->trainer, &phases);
+    if (!profile)
+        return errors_end(&report, errors,
+                          report_add(&report, FLOW_ERROR_USAGE, (struct position){0}, "the trainer was made without `profile`"));
+    struct flow_profile made = profile_public(trainer->graph, profile);
+    const struct plan *plan = trainer_plan(trainer->trainer);
+    made.streams = plan ? plan->stream_count : 1;
+    made.plan_seconds = phases[TRAINER_PLANS], made.step_seconds = phases[TRAINER_STEPS], made.data_seconds = phases[TRAINER_DATA];
+    made.update_seconds = phases[TRAINER_UPDATES], made.run_seconds = phases[TRAINER_RUNS];
+    made.validate_seconds = phases[TRAINER_VALIDATES], made.save_seconds = phases[TRAINER_SAVES];
+    profile_give(&made, out);
+    return errors_end(&report, errors, profile->incomplete ? report_memory(&report) : 0);
 }
 
 int flow_trainer_times(flow_trainer *trainer, const struct flow_times **out, size_t *count) {

@@ -226,7 +226,7 @@ static int add_segment(struct builder *builder, enum queue_kind kind, int32_t st
     if (memory_grow(builder->binding->context->from, (void **)&builder->segments, &builder->segment_capacity, builder->segment_count + 1,
                     sizeof *builder->segments) < 0)
         return report_memory(builder->report);
-    builder->segments[builder->segment_count++] = (struct segment){kind, stream, event, first, last, builder->binding};
+    builder->segments[builder->segment_count++] = (struct segment){kind, stream, event, first, last, builder->binding, NULL};
     return 0;
 }
 
@@ -291,8 +291,10 @@ static int fill(struct builder *builder) {
     binding->records = arena_array(arena, plan->step_count, sizeof *binding->records);
     binding->loops = arena_array(arena, plan->step_count, sizeof *binding->loops);
     binding->seconds = arena_array(arena, plan->step_count, sizeof *binding->seconds);
+    binding->least = arena_array(arena, plan->step_count, sizeof *binding->least);
     binding->calls = arena_array(arena, plan->step_count, sizeof *binding->calls);
-    if (!binding->records || !binding->loops || !binding->seconds || !binding->calls) return report_memory(builder->report);
+    if (!binding->records || !binding->loops || !binding->seconds || !binding->least || !binding->calls)
+        return report_memory(builder->report);
     if (plan->once_bytes) {
         struct device *device = binding->context->device;
         if (device->api->memory_new(device, plan->once_bytes, &binding->once) < 0) return report_memory(builder->report);
@@ -307,7 +309,8 @@ static int fill(struct builder *builder) {
     binding->states = arena_copy(arena, builder->states, builder->state_count * sizeof *builder->states);
     binding->segments = arena_copy(arena, builder->segments, builder->segment_count * sizeof *builder->segments);
     binding->state_count = builder->state_count, binding->segment_count = builder->segment_count;
-    return binding->states && binding->segments ? 0 : report_memory(builder->report);
+    if (!binding->states || !binding->segments) return report_memory(builder->report);
+    return binding_label(binding) < 0 ? report_memory(builder->report) : 0;
 }
 
 int binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out) {

@@ -61,6 +61,7 @@ void context_free(struct context *context) {
     memory_free(from, context->feeds, context->feed_count * sizeof *context->feeds);
     memory_free(from, context->streams, context->stream_count * sizeof *context->streams);
     memory_free(from, context->events, context->event_count * sizeof *context->events);
+    profile_free(&context->profile);
     memory_free(from, context->times, context->times_count * sizeof *context->times);
     memory_free(from, context, sizeof *context);
 }
@@ -178,6 +179,7 @@ void context_forget(struct context *context, const struct plan *plan) {
         *at = binding->next;
         if (context->current == binding) context->current = NULL;
         context->binding_count--;
+        profile_take(binding);
         binding_free(binding);
         return;
     }

@@ -53,6 +53,7 @@ struct segment {
     int32_t stream, event;
     size_t first, last; /* records [first, last) of that stream: the others between are skipped */
     struct binding *binding;
+    const struct trace_label *label;
 };
 
 struct loop_binding {
@@ -83,9 +84,10 @@ struct binding {
     struct segment *segments;
     size_t segment_count;
     void *once;
-    double *seconds;
+    double *seconds, *least; /* by step: in all calls; the shortest */
     uint64_t *calls;
-    double within; /* seconds spent in the records of a loop's body */
+    double within;                     /* seconds spent in the records of a loop's body */
+    const struct trace_label **labels; /* by step, for the trace; NULL: none is written */
     uint64_t used;
 };
 
@@ -132,6 +134,7 @@ struct context {
     size_t event_count;
     uint64_t run, clock;
     bool profiling, broken;
+    struct profile profile; /* while profiling */
     struct context_times *times;
     size_t times_count;
 };
@@ -173,6 +176,10 @@ static inline void binding_point(struct binding *binding, struct group *group, c
         *patch->at = base ? base + patch->offset : NULL;
     }
 }
+
+/* profile.c: brings what was counted into the context's profile; names for the trace, where there is one. */
+void profile_take(struct binding *binding);
+int must_use binding_label(struct binding *binding);
 
 /* once.c: what is computed when a plan is bound. */
 int must_use binding_once(struct binding *binding, struct report *report);

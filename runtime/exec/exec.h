@@ -6,6 +6,7 @@
 #define FLOW_EXEC_EXEC_H
 
 #include "device/device.h"
+#include "exec/profile.h"
 #include "plan/plan.h"
 
 struct model;
@@ -61,9 +62,12 @@ void context_forget(struct context *context, const struct plan *plan);
 int must_use context_run(struct context *context, const struct flow_tensor *inputs, struct report *report,
                          const struct flow_tensor **outputs);
 
-/* Times each node of the runs that follow; read with context_profile: seconds, calls, operations and bytes in all. A node's copies and
- * conversions count as its own; a loop's time is what its body's nodes do not account for. */
-int must_use context_profile_start(struct context *context);
+/* Times each node of the runs that follow; read with context_profiled, or by node with context_profile: seconds, calls, operations and
+ * bytes in all, a node's copies and conversions as its own; a loop's time is what its body's nodes do not account for. */
+int must_use context_profile_start(struct context *context); /* also: all of it from 0 again */
+/* What was counted since; NULL: it was not started. Valid until the next call or run. */
+const struct profile *context_profiled(struct context *context);
+void context_planned(struct context *context, double seconds); /* spent on planning for the context: counted beside its runs */
 struct context_times {
     const char *node, *op;
     double seconds;

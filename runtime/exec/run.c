@@ -88,17 +88,28 @@ static int timed(struct binding *binding, size_t i) {
     double took = seconds() - before;
     if (!binding->segment_count) binding->within += took; /* a loop's body, always on one thread */
     if (loop) took -= loop->body->within - inside;
+    if (!binding->calls[i] || took < binding->least[i]) binding->least[i] = took;
     binding->seconds[i] += took, binding->calls[i]++;
+    return code;
+}
+
+/* Timed, or recorded in the trace, or both. */
+static int watched(struct binding *binding, size_t i) {
+    struct context *context = binding->context;
+    struct trace_span span = {0};
+    if (binding->labels) span = trace_begin(context->device->trace, binding->labels[i]);
+    int code = context->profiling ? timed(binding, i) : record_run(&binding->records[i]);
+    if (binding->labels) trace_end(&span, (int64_t)binding->records[i].call.run);
     return code;
 }
 
 int binding_run(struct binding *binding, uint64_t run) {
     struct context *context = binding->context;
     struct record *record = binding->records + binding->once_count, *end = binding->records + binding->count;
-    bool profiling = context->profiling;
+    bool watching = context->profiling || binding->labels;
     for (; record < end; record++) {
         record->call.run = run;
-        int code = profiling ? timed(binding, (size_t)(record - binding->records)) : record_run(record);
+        int code = watching ? watched(binding, (size_t)(record - binding->records)) : record_run(record);
         if (code < 0) return failed(record, code);
         if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
     }
@@ -106,20 +117,29 @@ int binding_run(struct binding *binding, uint64_t run) {
 }
 
 /* [run] on a stream's thread: the steps of that stream between two events. */
-static int run_segment(void *argument) {
-    struct segment *segment = argument;
+static int run_steps(const struct segment *segment) {
     struct binding *binding = segment->binding;
     struct context *context = binding->context;
+    bool watching = context->profiling || binding->labels;
     for (size_t i = segment->first; i < segment->last; i++) {
         struct record *record = &binding->records[i];
         if (record->step->stream != segment->stream) continue;
         if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
         if (atomic_load_explicit(&context->failed, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
         record->call.run = context->run;
-        int code = context->profiling ? timed(binding, i) : record_run(record);
+        int code = watching ? watched(binding, i) : record_run(record);
         if (code < 0) return failed(record, code);
     }
     return 0;
+}
+
+static int run_segment(void *argument) {
+    const struct segment *segment = argument;
+    if (!segment->label) return run_steps(segment);
+    const struct trace_span span = trace_begin(segment->binding->context->device->trace, segment->label);
+    int code = run_steps(segment);
+    trace_end(&span, 0);
+    return code;
 }
 
 static int run_queues(struct binding *binding) {
@@ -219,9 +239,11 @@ int context_run(struct context *context, const struct flow_tensor *inputs, struc
     if (code == 0) code = states_begin(binding, report);
     if (code < 0) return code;
     for (size_t d = 0; d < binding->dynamic_count; d++) binding->dynamics[d].tensor->shape[0] = binding->dynamics[d].most;
+    double before = context->profiling ? seconds() : 0;
     if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) code = FLOW_ERROR_CANCELLED;
     else code = binding->segment_count ? run_queues(binding) : binding_run(binding, context->run);
     if (code == 0) code = atomic_load_explicit(&context->failed, memory_order_relaxed); /* a kernel that failed and returned 0 */
+    if (context->profiling) context->profile.run_seconds += seconds() - before, context->profile.runs++;
     context->run++;
     if (code < 0) {
         context->broken = true;

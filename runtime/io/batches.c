@@ -10,6 +10,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { AHEAD_DEFAULT = 4, AHEAD_MOST = 1024, WORKERS_DEFAULT = 2, WORKERS_MOST = 64, ALIGNMENT = 64 };
@@ -103,13 +104,25 @@ static struct slot *take_slot(struct batches *batches) {
     return slot;
 }
 
+/* Under the lock: how many batches are ready, for the trace. */
+static void record_ready(const struct batches *batches) {
+    int64_t ready = 0;
+    if (!batches->ready_label) return;
+    for (int32_t i = 0; i < batches->slot_count; i++) ready += batches->slots[i].state == SLOT_READY;
+    trace_record(io_loop_trace(batches->loop), batches->ready_label, 0, ready);
+}
+
 static void fill_slots(struct io_work *work) {
     struct batches *batches = ((struct worker *)(void *)work)->batches;
     const double until = batches_now() + slice;
     for (struct slot *slot; (slot = take_slot(batches));) {
+        struct trace_span span = {0};
+        if (batches->fill_label) span = trace_begin(io_loop_trace(batches->loop), batches->fill_label);
         fill(batches, slot);
+        if (batches->fill_label) trace_end(&span, slot->number);
         pthread_mutex_lock(&batches->lock);
         slot->state = SLOT_READY;
+        record_ready(batches);
         if (slot->call.code < 0) batches->failed = true;
         if (batches->waiting && slot->number == batches->take_next) pthread_cond_broadcast(&batches->changed);
         pthread_mutex_unlock(&batches->lock);
@@ -139,6 +152,18 @@ static void worker_done(struct io_work *work, bool cancelled) {
     else start_workers(batches);
     pthread_cond_broadcast(&batches->changed);
     pthread_mutex_unlock(&batches->lock);
+}
+
+static void make_labels(struct batches *batches) {
+    struct trace *trace = io_loop_trace(batches->loop);
+    char name[128];
+    if (!trace) return;
+    snprintf(name, sizeof name, "fill %s", batches->options.source->name);
+    batches->fill_label = trace_label(trace, &(struct trace_about){TRACE_SPAN, name, "input", NULL, "batch"});
+    snprintf(name, sizeof name, "wait for %s", batches->options.source->name);
+    batches->wait_label = trace_label(trace, &(struct trace_about){TRACE_SPAN, name, "input", NULL, "batch"});
+    snprintf(name, sizeof name, "ready batches of %s", batches->options.source->name);
+    batches->ready_label = trace_label(trace, &(struct trace_about){TRACE_COUNTER, name, "input", NULL, "batches"});
 }
 
 /* ---- Opening --------------------------------------------------------------------------------------------------- */
@@ -315,6 +340,7 @@ int batches_open(struct io_loop *loop, const struct batches_options *options, st
     if (!batches) return report_memory(report);
     batches->loop = loop, batches->from = from, batches->options = *options;
     arena_init(&batches->arena, from);
+    make_labels(batches);
     if (locks_init(batches) < 0) {
         memory_free(from, batches, sizeof *batches);
         return report_memory(report);
@@ -421,7 +447,11 @@ int batches_next(struct batches *batches, struct report *report, const struct fl
     pthread_mutex_lock(&batches->lock);
     let_go(batches);
     struct slot *slot = &batches->slots[batches->take_next % batches->slot_count];
-    if (waits_for(batches, slot)) wait_for(batches, slot);
+    struct trace_span span = {0};
+    const bool waits = waits_for(batches, slot);
+    if (waits && batches->wait_label) span = trace_begin(io_loop_trace(batches->loop), batches->wait_label);
+    if (waits) wait_for(batches, slot);
+    if (waits && batches->wait_label) trace_end(&span, batches->take_next);
     if (atomic_load(&batches->cancelled) || slot->state != SLOT_READY)
         status =
             report_add(report, FLOW_ERROR_CANCELLED, batches->options.at, "source '%s': reading was ended", batches->options.source->name);
@@ -429,6 +459,7 @@ int batches_next(struct batches *batches, struct report *report, const struct fl
     if (status == FLOW_OK) {
         *tensors = slot->tensors, *number = batches->take_next++;
         batches->holding = true;
+        record_ready(batches);
     }
     pthread_mutex_unlock(&batches->lock);
     return status;

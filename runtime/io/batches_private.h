@@ -3,6 +3,7 @@
 #ifndef FLOW_IO_BATCHES_PRIVATE_H
 #define FLOW_IO_BATCHES_PRIVATE_H
 
+#include "base/trace.h"
 #include "io/batches.h"
 #include "io/internal.h"
 #include "io/loop.h"
@@ -74,10 +75,11 @@ struct batches {
     struct worker *workers;
     int32_t slot_count, worker_count;
     int64_t block_bytes;
-    int64_t fill_next, take_next; /* numbers */
-    bool holding;                 /* the caller has batch take_next - 1 */
-    bool failed, ended;           /* a batch could not be read; the loop is gone */
-    bool waiting;                 /* the caller, for batch take_next */
+    int64_t fill_next, take_next;                                    /* numbers */
+    bool holding;                                                    /* the caller has batch take_next - 1 */
+    bool failed, ended;                                              /* a batch could not be read; the loop is gone */
+    const struct trace_label *fill_label, *wait_label, *ready_label; /* NULL: no trace */
+    bool waiting;                                                    /* the caller, for batch take_next */
     bool opened;
     atomic_bool cancelled, closing;
     double waited;

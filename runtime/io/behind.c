@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io/behind.h"
+#include "base/trace.h"
 #include "io/loop.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ struct behind {
     const struct tensor_write *tensors;
     size_t count;
     const char *const *metadata;
+    const struct trace_label *label; /* NULL: no trace */
 };
 
 int behind_new(struct io_loop *loop, struct behind **out) {
@@ -26,7 +28,9 @@ int behind_new(struct io_loop *loop, struct behind **out) {
     *out = NULL;
     struct behind *behind = memory_new(from, sizeof *behind);
     if (!behind) return FLOW_ERROR_MEMORY;
+    struct trace *trace = io_loop_trace(loop);
     behind->loop = loop, behind->from = from;
+    if (trace) behind->label = trace_label(trace, &(struct trace_about){TRACE_SPAN, "write checkpoint", "output", NULL, NULL});
     report_init(&behind->report, from);
     bool locked = pthread_mutex_init(&behind->lock, NULL) == 0;
     if (!locked || pthread_cond_init(&behind->done, NULL) != 0) {
@@ -42,8 +46,11 @@ int behind_new(struct io_loop *loop, struct behind **out) {
 static void write_file(struct io_work *work) {
     struct behind *behind = (struct behind *)(void *)work; /* the first member */
     struct tensor_write_options options = {.metadata = behind->metadata};
+    struct trace_span span = {0};
+    if (behind->label) span = trace_begin(io_loop_trace(behind->loop), behind->label);
     behind->code = tensor_file_write(behind->from, behind->path, behind->tensors, behind->count, &options, &behind->report);
     if (behind->code == 0 && behind->remove[0]) unlink(behind->remove);
+    if (behind->label) trace_end(&span, 0);
 }
 
 /* [the loop's thread] */

@@ -199,3 +199,29 @@ int file_write(const char *path, const void *bytes, size_t size, struct report *
     io_out_put(&out, bytes, size);
     return io_out_close(&out, FLOW_OK, report);
 }
+
+/* ---- Piece by piece ---- */
+
+struct file_stream {
+    const struct allocator *from;
+    struct out out;
+};
+
+int file_stream_open(const struct allocator *from, const char *path, struct report *report, struct file_stream **out) {
+    *out = NULL;
+    struct file_stream *stream = memory_new(from, sizeof *stream);
+    if (!stream) return report_memory(report);
+    stream->from = from;
+    const int status = io_out_open(&stream->out, path, report);
+    if (status < 0) memory_free(from, stream, sizeof *stream);
+    else *out = stream;
+    return status;
+}
+
+void file_stream_put(struct file_stream *stream, const void *bytes, size_t size) { io_out_put(&stream->out, bytes, size); }
+
+int file_stream_close(struct file_stream *stream, int status, struct report *report) {
+    status = io_out_close(&stream->out, status, report);
+    memory_free(stream->from, stream, sizeof *stream);
+    return status;
+}

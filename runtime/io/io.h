@@ -51,9 +51,18 @@ int must_use tensor_file_write(const struct allocator *from, const char *path, c
 /* Any text or bytes, in the same safe way. */
 int must_use file_write(const char *path, const void *bytes, size_t size, struct report *report);
 
+/* The same for what is made piece by piece: the target is replaced when it is closed with status 0. */
+struct file_stream;
+int must_use file_stream_open(const struct allocator *from, const char *path, struct report *report, struct file_stream **out);
+void file_stream_put(struct file_stream *stream, const void *bytes, size_t size);
+int must_use file_stream_close(struct file_stream *stream, int status, struct report *report);
+
 /* A sequence that is read piece by piece, through the libuv loop: ahead of the consumer, into a bounded ring, never more. */
 struct io_loop;
 int must_use io_loop_new(const struct allocator *from, struct io_loop **out);
+struct trace;
+/* The same, its reads recorded. `trace` outlives it; NULL is legal. */
+int must_use io_loop_traced(const struct allocator *from, struct trace *trace, struct io_loop **out);
 void io_loop_free(struct io_loop *loop);
 
 /* Samples of a wav file, or of standard input (path "-": a wav stream, or, without its header, raw 16-bit little-endian mono).

@@ -6,6 +6,8 @@
  */
 #include "io/loop.h"
 
+#include "base/trace.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -21,9 +23,15 @@ struct io_loop {
     struct stream *streams;
     struct io_work *works, **works_end; /* wished for, in order */
     bool stop;
+    struct trace *trace; /* NULL */
+    const struct trace_label *read_label, *ring_label;
 };
 
 const struct allocator *io_loop_allocator(const struct io_loop *loop) { return loop->from; }
+
+struct trace *io_loop_trace(const struct io_loop *loop) {
+    return loop->trace;
+}
 
 /* ---- On the loop thread --------------------------------------------------------------------------------------- */
 
@@ -39,10 +47,15 @@ static size_t room(struct stream *stream, uint8_t **at) {
 }
 
 static void arrived(struct stream *stream, size_t size) {
+    const struct io_loop *loop = stream->loop;
     pthread_mutex_lock(&stream->lock);
     stream->tail += size;
+    const uint64_t ahead = stream->tail - stream->head;
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->lock);
+    if (!loop->trace) return;
+    trace_record(loop->trace, loop->read_label, stream->asked, (int64_t)size);
+    trace_record(loop->trace, loop->ring_label, 0, (int64_t)ahead);
 }
 
 static void ended(struct stream *stream, int error) {
@@ -91,6 +104,7 @@ static void file_read(struct stream *stream) {
     if (size == 0) return;
     const uv_buf_t buffer = uv_buf_init((char *)at, (unsigned)size);
     stream->request.data = stream;
+    if (stream->loop->trace) stream->asked = trace_now();
     const int error = uv_fs_read(&stream->loop->uv, &stream->request, stream->file, &buffer, 1, -1, file_done);
     stream->reading = error == 0;
     if (error) ended(stream, error);
@@ -106,6 +120,7 @@ static void pipe_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 static void pipe_done(uv_stream_t *handle, ssize_t result, const uv_buf_t *buffer) {
     struct stream *stream = handle->data;
     (void)buffer;
+    if (result > 0 && stream->loop->trace) stream->asked = trace_now(); /* libuv has read it just now */
     if (result > 0) arrived(stream, (size_t)result);
     if (result >= 0) return; /* 0: nothing to read just now */
     uv_read_stop(handle);
@@ -172,6 +187,8 @@ static bool serve(struct io_loop *loop) {
 
 static void work_run(uv_work_t *request) {
     struct io_work *work = request->data;
+    const struct io_loop *loop = request->loop->data;
+    trace_thread(loop->trace, "files");
     work->run(work);
 }
 
@@ -216,6 +233,7 @@ static void woken(uv_async_t *wake) {
 
 static void *run(void *context) {
     struct io_loop *loop = context;
+    trace_thread(loop->trace, "input loop");
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     start_works(loop); /* what was wished for while the last work ended: cancelled */
     return NULL;
@@ -233,15 +251,21 @@ static int thread_start(struct io_loop *loop) {
     return error;
 }
 
-int io_loop_new(const struct allocator *from, struct io_loop **out) {
+int io_loop_new(const struct allocator *from, struct io_loop **out) { return io_loop_traced(from, NULL, out); }
+
+int io_loop_traced(const struct allocator *from, struct trace *trace, struct io_loop **out) {
     *out = NULL;
     struct io_loop *loop = memory_new(from, sizeof *loop);
     if (!loop) return FLOW_ERROR_MEMORY;
-    loop->from = from;
+    loop->from = from, loop->trace = trace;
+    if (trace) {
+        loop->read_label = trace_label(trace, &(struct trace_about){TRACE_APART, "read", "input", NULL, "bytes"});
+        loop->ring_label = trace_label(trace, &(struct trace_about){TRACE_COUNTER, "bytes read ahead", "input", NULL, "bytes"});
+    }
     bool has_uv = false, has_wake = false, has_lock = false, good = false;
     if (uv_loop_init(&loop->uv) == 0) has_uv = true;
     if (has_uv && uv_async_init(&loop->uv, &loop->wake, woken) == 0) has_wake = true;
-    loop->wake.data = loop;
+    loop->wake.data = loop, loop->uv.data = loop;
     loop->works_end = &loop->works;
     if (has_wake && pthread_mutex_init(&loop->lock, NULL) == 0) has_lock = true;
     if (has_lock && thread_start(loop) == 0) good = true;

@@ -35,6 +35,7 @@ struct stream {
         uv_pipe_t pipe;
     } uv;
     uv_fs_t request;
+    int64_t asked; /* when, for the trace */
 };
 
 /* Work on one of libuv's threads, where it may wait for files. The struct is the caller's; it is the loop's from io_loop_work until `done`
@@ -60,5 +61,6 @@ void io_stream_take(struct stream *stream, size_t size);
 /* Ends all waiting. */
 void io_stream_cancel(struct stream *stream);
 const struct allocator *io_loop_allocator(const struct io_loop *loop);
+struct trace *io_loop_trace(const struct io_loop *loop); /* NULL */
 
 #endif

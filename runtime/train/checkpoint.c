@@ -17,6 +17,7 @@
 
 /* The folder: the caller's, else the graph's, relative to where the program runs. */
 const char *checkpoint_dir(const struct trainer *trainer, const struct training *training) {
+    if (trainer->options.unsaved) return NULL;
     return trainer->options.dir ? trainer->options.dir : training->checkpoint.dir;
 }
 

@@ -249,6 +249,8 @@ static size_t kept_count(const struct stage *stage) {
 void stage_free(struct stage *stage) {
     if (!stage) return;
     const struct allocator *from = stage->trainer->from;
+    const struct profile *profile = stage->program ? context_profiled(program_context(stage->program)) : NULL;
+    if (profile && profile_merge(&stage->trainer->gone, profile) < 0) stage->trainer->gone.incomplete = true;
     for (size_t p = 0; stage->kept && p < kept_count(stage); p++)
         if (stage->kept[p].rank >= 0) memory_free(from, stage->kept[p].data, (size_t)stage_bytes(&stage->kept[p]) + 1);
     samples_free(stage);
@@ -323,11 +325,15 @@ static int run_batches(struct stage *stage, int64_t *rows, struct report *report
     int64_t micro = stage->training->micro_batches > 1 ? stage->training->micro_batches : 1;
     for (size_t p = 0; p < stage->pass_count; p++) stage->losses[p] = 0;
     for (int64_t m = 0; m < micro; m++) {
+        struct phase phase = phase_begin(trainer, TRAINER_DATA);
         int code = feeding_next(&stage->feeding, trainer, stage->step, stage_progress(stage), report);
+        phase_end(trainer, TRAINER_DATA, &phase);
         if (code < 0) return code;
         int64_t epoch = feeding_in_epoch(&stage->feeding), number = stage->feeding.number;
         if (number > 0 && epoch != INT64_MAX && epoch > 0 && number % epoch == 0) context_epoch(program_context(stage->program));
+        phase = phase_begin(trainer, TRAINER_RUNS);
         code = program_run(stage->program, stage->feeding.inputs, trainer->runs++, report);
+        phase_end(trainer, TRAINER_RUNS, &phase);
         if (code < 0) return code;
         *rows += stage->feeding.rows;
         if (!add_losses(stage, 1.0 / (double)micro)) return not_finite(stage, report);
@@ -354,7 +360,9 @@ static int make_step(struct stage *stage, struct trainer_event *event, struct re
     if (code < 0) return code;
     struct groups_step step = {.step = stage->step, .rate = rate_of(stage), .loss = stage->losses, .norm = NAN};
     int32_t errors = report->count;
+    struct phase phase = phase_begin(stage->trainer, TRAINER_UPDATES);
     code = groups_update(stage->groups, stage->program, &step, report);
+    phase_end(stage->trainer, TRAINER_UPDATES, &phase);
     if (code == FLOW_ERROR_RANGE && report->count > errors) (void)!not_finite(stage, report);
     if (code < 0) return code;
     event->loss = stage->training->loss_count ? stage->losses[0] : NAN;

@@ -100,6 +100,8 @@ struct stage {
     size_t running_count;
 };
 
+double trainer_clock(void);
+
 struct fixed {
     struct fixed *next;
     const char *name;
@@ -145,8 +147,27 @@ struct trainer {
     uint64_t runs;
     double began, waited, paused;
     atomic_int cancelled;
-    struct tensor_file *resumed; /* while the stage it belongs to begins */
+    double phases[TRAINER_PHASES];                    /* seconds, where there is a profile */
+    const struct trace_label *labels[TRAINER_PHASES]; /* NULL: no trace */
+    struct profile gone, shown;                       /* of stages that are over; of all, as it was asked for last */
+    struct tensor_file *resumed;                      /* while the stage it belongs to begins */
 };
+
+/* A phase of the training, for the profile and the trace; nothing where there is neither. */
+struct phase {
+    double start;
+    struct trace_span span;
+};
+static inline struct phase phase_begin(const struct trainer *trainer, enum trainer_phase which) {
+    struct phase phase = {0};
+    if (trainer->labels[which]) phase.span = trace_begin(trainer->options.device->trace, trainer->labels[which]);
+    if (trainer->options.profile) phase.start = trainer_clock();
+    return phase;
+}
+static inline void phase_end(struct trainer *trainer, enum trainer_phase which, const struct phase *phase) {
+    if (trainer->options.profile) trainer->phases[which] += trainer_clock() - phase->start;
+    if (trainer->labels[which]) trace_end(&phase->span, trainer->total);
+}
 
 /* stages.c */
 int must_use stages_list(struct trainer *trainer, struct report *report);
@@ -230,7 +251,5 @@ void checkpoint_forget(struct trainer *trainer);                         /* the 
 int must_use checkpoint_folder(const char *path, struct report *report); /* makes it, and those above it */
 const char *checkpoint_dir(const struct trainer *trainer, const struct training *training);
 int64_t checkpoint_number(const struct tensor_file *file, const char *key, int64_t otherwise);
-
-double trainer_clock(void);
 
 #endif

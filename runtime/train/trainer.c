@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void make_labels(struct trainer *trainer) {
+    static const char *const names[TRAINER_PHASES] = {"plan the stage",       "step", "data", "forward and backward", "update", "validate",
+                                                      "copy for a checkpoint"};
+    struct trace *trace = trainer->options.device->trace;
+    for (int i = 0; trace && i < TRAINER_PHASES; i++)
+        trainer->labels[i] = trace_label(trace, &(struct trace_about){TRACE_SPAN, names[i], "training", NULL, "step"});
+}
+
 int trainer_new(const struct trainer_options *options, struct report *report, struct trainer **out) {
     *out = NULL;
     if (!options->network->training)
@@ -19,6 +27,9 @@ int trainer_new(const struct trainer_options *options, struct report *report, st
     arena_init(&trainer->metrics.arena, from);
     for (int i = 0; i < 2; i++) arena_init(&trainer->snapshots[i].arena, from);
     atomic_init(&trainer->cancelled, 0);
+    profile_init(&trainer->gone, from);
+    profile_init(&trainer->shown, from);
+    make_labels(trainer);
     trainer->began = trainer_clock();
     int code = model_train(options->model) < 0 ? report_memory(report) : stages_list(trainer, report);
     bool found = false;
@@ -51,6 +62,8 @@ void trainer_free(struct trainer *trainer) {
     }
     for (struct fixed *f = trainer->fixed; f; f = f->next) memory_free(from, f->value.data, (size_t)f->bytes);
     checkpoint_forget(trainer);
+    profile_free(&trainer->gone);
+    profile_free(&trainer->shown);
     memory_free(from, trainer->leaves, trainer->leaf_capacity * sizeof *trainer->leaves);
     arena_free(&trainer->metrics.arena);
     arena_free(&trainer->arena);
@@ -95,6 +108,18 @@ int trainer_times(struct trainer *trainer, const struct context_times **times, s
     *times = NULL, *count = 0;
     const struct stage *stage = trainer->now ? trainer->now : trainer->before;
     return stage && stage->program ? context_profile(program_context(stage->program), times, count) : 0;
+}
+
+const struct profile *trainer_profile(struct trainer *trainer, const double **phases) {
+    const struct stage *stage = trainer->now ? trainer->now : trainer->before;
+    if (!trainer->options.profile) return NULL;
+    profile_free(&trainer->shown);
+    profile_init(&trainer->shown, trainer->from);
+    const struct profile *now = stage && stage->program ? context_profiled(program_context(stage->program)) : NULL;
+    if (profile_merge(&trainer->shown, &trainer->gone) < 0 || (now && profile_merge(&trainer->shown, now) < 0))
+        trainer->shown.incomplete = true;
+    *phases = trainer->phases;
+    return &trainer->shown;
 }
 
 /* ---- Between steps ---- */
@@ -147,7 +172,9 @@ static int look_for_stop(struct stage *stage, const struct validation *validatio
 static int validate(struct trainer *trainer, struct trainer_event *event, struct report *report) {
     struct stage *stage = trainer->now;
     struct validation *validation = trainer->validating;
+    struct phase phase = phase_begin(trainer, TRAINER_VALIDATES);
     int code = validation_run(stage, validation, &trainer->metrics, report);
+    phase_end(trainer, TRAINER_VALIDATES, &phase);
     if (code < 0) return code;
     describe(trainer, event, TRAINER_VALIDATION);
     event->name = validation->name, event->metrics = trainer->metrics.at, event->metric_count = trainer->metrics.count;
@@ -168,7 +195,9 @@ static void go_on(struct trainer *trainer) {
 static int begin(struct trainer *trainer, struct trainer_event *event, struct report *report) {
     stage_free(trainer->before);
     trainer->before = trainer->now, trainer->now = NULL;
+    struct phase phase = phase_begin(trainer, TRAINER_PLANS);
     int code = stage_begin(trainer, &trainer->leaves[trainer->at], report, &trainer->now);
+    phase_end(trainer, TRAINER_PLANS, &phase);
     if (code == 0) {
         trainer->state = AT_START, trainer->validating = trainer->now->validations;
         if (trainer->resumed) go_on(trainer);
@@ -184,7 +213,9 @@ static int begin(struct trainer *trainer, struct trainer_event *event, struct re
 
 static int step(struct trainer *trainer, struct trainer_event *event, struct report *report) {
     struct stage *stage = trainer->now;
+    struct phase phase = phase_begin(trainer, TRAINER_STEPS);
     int code = stage_step(stage, event, report);
+    phase_end(trainer, TRAINER_STEPS, &phase);
     if (code < 0) return code;
     describe(trainer, event, TRAINER_STEP);
     int64_t every = stage->training->checkpoint.every;
@@ -196,7 +227,9 @@ static int step(struct trainer *trainer, struct trainer_event *event, struct rep
 
 static int write_checkpoint(struct trainer *trainer, struct trainer_event *event, struct report *report) {
     trainer->due = false;
+    struct phase phase = phase_begin(trainer, TRAINER_SAVES);
     int code = checkpoint_write(trainer, report);
+    phase_end(trainer, TRAINER_SAVES, &phase);
     if (code < 0) return code;
     describe(trainer, event, TRAINER_CHECKPOINT);
     event->name = trainer->name;

@@ -33,6 +33,19 @@ struct trainer_options {
     uint64_t seed;
     int64_t steps;   /* in place of each stage's; 0 */
     const char *dir; /* in place of the graph's; NULL */
+    bool unsaved;    /* no checkpoints */
+};
+
+/* Where the time goes, for profiles and traces. */
+enum trainer_phase {
+    TRAINER_PLANS,
+    TRAINER_STEPS, /* the three that follow, and what lies between them */
+    TRAINER_DATA,
+    TRAINER_RUNS,
+    TRAINER_UPDATES,
+    TRAINER_VALIDATES,
+    TRAINER_SAVES,
+    TRAINER_PHASES
 };
 
 enum trainer_kind { TRAINER_STAGE = 1, TRAINER_STEP, TRAINER_VALIDATION, TRAINER_CHECKPOINT, TRAINER_STAGE_END, TRAINER_END };
@@ -56,6 +69,8 @@ int must_use trainer_new(const struct trainer_options *options, struct report *r
 void trainer_free(struct trainer *trainer);
 int must_use trainer_input(struct trainer *trainer, const char *name, const struct flow_tensor *value, struct report *report);
 int must_use trainer_next(struct trainer *trainer, struct trainer_event *event, struct report *report);
+/* With options.profile: the nodes of all stages so far, and seconds by phase; NULL: not profiled. Valid until the next call. */
+const struct profile *trainer_profile(struct trainer *trainer, const double **phases);
 void trainer_cancel(struct trainer *trainer); /* [any thread, signal handlers] */
 const struct flow_tensor *trainer_parameter(const struct trainer *trainer, size_t index, const char **name);
 const struct plan *trainer_plan(const struct trainer *trainer); /* of the last training step; NULL */

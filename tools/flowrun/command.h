@@ -22,6 +22,7 @@ struct command {
     struct pairs set, input, output, feedback, extent;
     const char *inputs, *outputs, *weights, *cotangents, *save;
     const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
+    const char *trace;
     int32_t threads, streams;
     int64_t steps;     /* 0: not given */
     const char *color; /* "auto", "always", "never" */
@@ -45,6 +46,8 @@ int command_say(int status, const char *format, ...) __attribute__((format(__pri
 
 /* Runtime and graph as the options say. */
 int command_runtime(const struct command *command, flow_runtime **runtime);
+/* Writes --trace FILE, where it is asked for; `status` or, where that was 0, what went wrong. */
+int command_trace(const struct command *command, flow_runtime *runtime, int status);
 int command_graph(const struct command *command, flow_runtime *runtime, flow_graph **graph);
 
 /* Colours, when standard output is a terminal (or CLICOLOR_FORCE is set) and NO_COLOR is not: the escape, else "". */

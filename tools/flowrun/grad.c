@@ -3,6 +3,7 @@
 #include "flowrun/grad.h"
 
 #include "flowrun/print.h"
+#include "flowrun/profile.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ struct gradients {
     flow_session *session;
     struct sources sources;
     flow_file *cotangents;
+    double wall; /* seconds of the run, planning included */
 };
 
 static int give_cotangents(const struct gradients *run) {
@@ -80,7 +82,9 @@ static int run_once(struct gradients *run) {
     if (rc == 0) rc = give_cotangents(run);
     if (rc == 0) rc = grad_inputs(run->session, &run->sources);
     if (rc) return rc;
+    double before = seconds_now();
     rc = flow_session_run(run->session, &errors);
+    run->wall = seconds_now() - before;
     if (rc == FLOW_ERROR_CANCELLED && interrupted()) {
         flow_errors_free(errors);
         return command_say(EXIT_FAILED, "interrupted");
@@ -158,8 +162,18 @@ static void print_gradients(const struct gradients *run) {
         putchar('}');
     }
     if (json)
-        printf("], \"arena_bytes\": %lld, \"resident_bytes\": %lld}\n", (long long)flow_session_memory(run->session).arena,
+        printf("], \"arena_bytes\": %lld, \"resident_bytes\": %lld", (long long)flow_session_memory(run->session).arena,
                (long long)peak_memory());
+}
+
+static int print_profile(const struct gradients *run) {
+    flow_errors *errors = NULL;
+    struct profiling profiling = {.profile.size = sizeof profiling.profile, .wall = run->wall, .all = run->command->verbose};
+    if (flow_session_profile(run->session, &profiling.profile, &errors) < 0) return command_fail(errors);
+    int rc = profile_measure(&profiling, run->runtime);
+    if (rc == 0 && run->command->json) fputs(", \"profile\": ", stdout), profile_json(stdout, &profiling);
+    else if (rc == 0) profile_print(stderr, &profiling);
+    return rc;
 }
 
 /* Without cotangents an output of one number is what is differentiated. */
@@ -179,8 +193,11 @@ static int finish(const struct gradients *run) {
         return command_say(EXIT_USAGE, "no output of %s is one number: say by --cotangents FILE what each output receives",
                            run->command->graph);
     int rc = run->command->outputs ? write_gradients(run, count) : 0;
-    if (rc == 0 && (run->command->json || (!run->command->outputs && !run->command->quiet))) print_gradients(run);
-    return rc == 0 && run->command->profile ? print_times_of(run->session) : rc;
+    bool shown = rc == 0 && (run->command->json || (!run->command->outputs && !run->command->quiet));
+    if (shown) print_gradients(run);
+    if (rc == 0 && run->command->profile) rc = print_profile(run);
+    if (shown && run->command->json) fputs("}\n", stdout);
+    return rc;
 }
 
 int command_grad(struct command *command) {
@@ -191,6 +208,7 @@ int command_grad(struct command *command) {
     if (rc == 0) rc = grad_graph(command, run.runtime, &run.graph);
     if (rc == 0) rc = run_once(&run);
     if (rc == 0) rc = finish(&run);
+    rc = command_trace(command, run.runtime, rc);
     interrupt_watch(NULL);
     flow_session_free(run.session);
     sources_close(&run.sources);

@@ -211,11 +211,26 @@ static int show_errors(flow_errors *errors, const char *graph) {
 int command_fail(flow_errors *errors) { return show_errors(errors, NULL); }
 int command_fail_graph(const struct command *command, flow_errors *errors) { return show_errors(errors, command->graph); }
 
+/* Of each thread, 32 bytes each: a minute of a small model's steps. */
+enum { TRACE_EVENTS = 1 << 16 };
+
 int command_runtime(const struct command *command, flow_runtime **runtime) {
     struct flow_runtime_options options_of_runtime = {
         .size = sizeof options_of_runtime, .threads = command->threads, .device = command->device, .plugin_path = command->plugin_path};
+    if (command->trace) options_of_runtime.trace_events = TRACE_EVENTS;
     flow_errors *errors = NULL;
     return flow_runtime_new(&options_of_runtime, &errors, runtime) < 0 ? command_fail(errors) : 0;
+}
+
+int command_trace(const struct command *command, flow_runtime *runtime, int status) {
+    flow_errors *errors = NULL;
+    uint64_t lost = 0;
+    if (!command->trace || !runtime || status == EXIT_USAGE) return status;
+    int rc = flow_runtime_trace_write(runtime, command->trace, &lost, &errors) < 0 ? command_fail(errors) : 0;
+    if (rc == 0 && lost && !command->quiet)
+        fprintf(stderr, "flowrun: %s holds the last %d events of each thread; %llu earlier ones are gone\n", command->trace,
+                (int)TRACE_EVENTS, (unsigned long long)lost);
+    return status ? status : rc;
 }
 
 /* A graph that is written to standard input. Files it names are looked for from here. */

@@ -94,21 +94,3 @@ void print_summary(FILE *out, const char *name, const struct flow_tensor *tensor
         print_statistics(out, tensor, count);
     }
 }
-
-void print_times(const struct flow_times *times, size_t count) {
-    double total = 0;
-    for (size_t i = 0; i < count; i++) total += times[i].seconds;
-    fprintf(stderr, "%-32s %-16s %8s %12s %7s %9s\n", "node", "operator", "calls", "us a call", "share", "GFLOP/s");
-    for (size_t i = 0; i < count; i++)
-        fprintf(stderr, "%-32s %-16s %8llu %12.2f %6.1f%% %9.2f\n", times[i].node, times[i].op, (unsigned long long)times[i].calls,
-                times[i].calls ? 1e6 * times[i].seconds / (double)times[i].calls : 0, total > 0 ? 100 * times[i].seconds / total : 0,
-                times[i].seconds > 0 ? 1e-9 * times[i].flops / times[i].seconds : 0);
-}
-
-int print_times_of(flow_session *session) {
-    const struct flow_times *times;
-    size_t count;
-    if (flow_session_times(session, &times, &count) < 0) return command_say(EXIT_FAILED, "no times were taken");
-    print_times(times, count);
-    return 0;
-}

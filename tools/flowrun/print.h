@@ -13,8 +13,4 @@ void print_string(FILE *out, const char *bytes, size_t length);
 /* A line a person reads: type, range and mean or, where it is small, the elements; pairs of integers one row a line. */
 void print_summary(FILE *out, const char *name, const struct flow_tensor *tensor);
 
-/* A table on standard error of where the time went, by node. */
-void print_times(const struct flow_times *times, size_t count);
-int print_times_of(flow_session *session); /* 0, or an exit status after saying why */
-
 #endif

@@ -3,6 +3,7 @@
 #include "flowrun/drive.h"
 #include "flowrun/page.h"
 #include "flowrun/print.h"
+#include "flowrun/profile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct job {
     struct target *targets; /* by graph output */
     size_t count;
     double start, shown;
+    double wall; /* seconds of the drive */
     bool bar;
 };
 
@@ -128,7 +130,14 @@ static int write_outputs(struct job *job, const struct drive *drive) {
     return rc;
 }
 
-static void report_json(const struct job *job, const struct drive *drive) {
+static int profile_of(const struct job *job, const struct drive *drive, struct profiling *profiling) {
+    flow_errors *errors = NULL;
+    *profiling = (struct profiling){.profile.size = sizeof profiling->profile, .wall = job->wall, .all = job->command->verbose};
+    if (flow_session_profile(drive->session, &profiling->profile, &errors) < 0) return command_fail(errors);
+    return profile_measure(profiling, drive->runtime);
+}
+
+static int report_json(const struct job *job, const struct drive *drive) {
     struct flow_memory memory = flow_session_memory(drive->session);
     printf("{\"outputs\": {");
     for (size_t i = 0, shown = 0; i < job->count; i++) {
@@ -139,9 +148,14 @@ static void report_json(const struct job *job, const struct drive *drive) {
         print_json(stdout, &job->targets[i].whole);
     }
     printf("}, \"runs\": %lld, \"seconds\": %.6f, \"first_seconds\": %.6f, \"arena_bytes\": %lld, \"parameter_bytes\": %lld, "
-           "\"state_bytes\": %lld, \"resident_bytes\": %lld}\n",
+           "\"state_bytes\": %lld, \"resident_bytes\": %lld",
            (long long)drive->runs, drive->seconds, drive->first_seconds, (long long)memory.arena, (long long)memory.params,
            (long long)memory.states, (long long)peak_memory());
+    struct profiling profiling;
+    int rc = job->command->profile ? profile_of(job, drive, &profiling) : 0;
+    if (rc == 0 && job->command->profile) fputs(", \"profile\": ", stdout), profile_json(stdout, &profiling);
+    fputs("}\n", stdout);
+    return rc;
 }
 
 static void report_text(const struct job *job, const struct drive *drive) {
@@ -168,9 +182,11 @@ static int finish(struct job *job, struct drive *drive) {
         rc = page_write(job->command->page, drive, wholes, job->count < 64 ? job->count : 64);
     }
     if (rc) return rc;
-    if (job->command->json) report_json(job, drive);
-    else if (!job->command->quiet) report_text(job, drive);
-    return job->command->profile ? print_times_of(drive->session) : 0;
+    if (job->command->json) return report_json(job, drive);
+    if (!job->command->quiet) report_text(job, drive);
+    struct profiling profiling;
+    if (job->command->profile && (rc = profile_of(job, drive, &profiling)) == 0) profile_print(stderr, &profiling);
+    return rc;
 }
 
 int command_run(struct command *command) {
@@ -187,12 +203,15 @@ int command_run(struct command *command) {
         rc = job.targets ? assign_targets(&job, graph) : command_say(EXIT_FAILED, "out of memory");
         if (rc == 0) rc = drive_open(&drive, command, runtime, graph);
         if (rc == 0) decide_keeping(&job, drive.symbol[0]);
+        double before = seconds_now();
         if (rc == 0) rc = drive_run(&drive, take_outputs, &job);
+        job.wall = seconds_now() - before;
         if (rc == 0) rc = finish(&job, &drive);
         for (size_t i = 0; job.targets && i < job.count; i++) collect_free(&job.targets[i].collect), free(job.targets[i].whole.data);
         free(job.targets);
         drive_close(&drive);
     }
+    rc = command_trace(command, runtime, rc);
     flow_graph_free(graph);
     flow_runtime_free(runtime);
     return rc;

@@ -3,6 +3,7 @@
  * folder. */
 #include "flowrun/grad.h"
 #include "flowrun/print.h"
+#include "flowrun/profile.h"
 #include "flowrun/progress.h"
 #include "flowrun/record.h"
 #include "flowrun/report.h"
@@ -125,13 +126,17 @@ static void print_end(const struct training *training) {
 }
 
 static int print_profile(const struct training *training) {
-    const struct flow_times *times;
-    size_t count;
-    const struct history *history = &training->record.history;
-    if (flow_trainer_times(training->trainer, &times, &count) < 0) return command_say(EXIT_FAILED, "no times were taken");
-    print_times(times, count);
-    fprintf(stderr, "%.1f%% of %.2f s waiting for data\n", history->seconds > 0 ? 100 * history->waited / history->seconds : 0,
-            history->seconds);
+    flow_errors *errors = NULL;
+    struct profiling profiling = {.profile.size = sizeof profiling.profile,
+                                  .wall = training->record.history.seconds,
+                                  .training = true,
+                                  .all = training->command->verbose};
+    if (flow_trainer_profile(training->trainer, &profiling.profile, &errors) < 0) return command_fail(errors);
+    int rc = profile_measure(&profiling, training->runtime);
+    if (rc) return rc;
+    if (training->command->json)
+        fputs("{\"event\": \"profile\", \"profile\": ", stdout), profile_json(stdout, &profiling), fputs("}\n", stdout);
+    else profile_print(stderr, &profiling);
     return 0;
 }
 
@@ -180,6 +185,7 @@ int command_train(struct command *command) {
     if (training.record.begun && strcmp(training.record.status, "running") == 0) training.record.status = "failed";
     if (rc == 0 && !command->json && !command->quiet) print_end(&training);
     if (rc == 0 && command->profile) rc = print_profile(&training);
+    rc = command_trace(command, training.runtime, rc);
     record_close(&training.record);
     flow_trainer_free(training.trainer);
     flow_graph_free(training.graph);

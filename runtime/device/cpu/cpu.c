@@ -107,6 +107,7 @@ static const struct device_api cpu_api = {
     .record = cpu_stream_record,
     .wait = cpu_stream_wait,
     .free = device_free,
+    .limits = cpu_limits,
 };
 
 int device_cpu_new(const struct allocator *from, const struct device_cpu_options *options, struct device **out) {
@@ -120,6 +121,7 @@ int device_cpu_new(const struct allocator *from, const struct device_cpu_options
         cpu_memory_free(from, cpu, sizeof *cpu);
         return FLOW_ERROR_MEMORY;
     }
+    cpu->pool.trace = options->trace;
     int code = pool_init(&cpu->pool, from, options->threads, cpu_stream_serve, cpu);
     if (code) {
         pthread_mutex_destroy(&cpu->lock);
@@ -138,7 +140,7 @@ int device_cpu_new(const struct allocator *from, const struct device_cpu_options
         .device = cpu,
     };
     cpu->bf16 = cpu->host.isa >= FLOW_ISA_AVX512 && cpu_has_bf16();
-    cpu->device = (struct device){.api = &cpu_api, .host = &cpu->host};
+    cpu->device = (struct device){.api = &cpu_api, .host = &cpu->host, .trace = options->trace};
     *out = &cpu->device;
     return FLOW_OK;
 }

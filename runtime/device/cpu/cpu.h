@@ -47,6 +47,9 @@ enum { CPU_SCRATCH = 1280 * 1024 };
 struct cpu_scratch *cpu_scratch_take(struct cpu *cpu); /* NULL: no memory */
 void cpu_scratch_give(struct cpu *cpu, struct cpu_scratch *scratch);
 
+/* limits.c */
+int cpu_limits(struct device *device, struct device_limits *out);
+
 /* gemm.c: the host's functions. */
 int cpu_gemm(const struct flow_call *call, const struct flow_gemm *product);
 int64_t cpu_gemm_packed_bytes(const struct flow_host *host, int32_t dtype, int64_t k, int64_t n);

@@ -72,15 +72,25 @@ void pool_signal(struct pool *pool, int64_t most) {
 
 /* ---- Loops ---- */
 
-static bool run_pieces(struct pool_job *job) {
+static void run_piece(struct trace *trace, const struct pool_job *job, int64_t piece) {
+    int64_t begin = piece * job->grain;
+    int64_t end = job->count - begin > job->grain ? begin + job->grain : job->count;
+    if (!trace || !job->label) {
+        job->body(job->context, begin, end);
+        return;
+    }
+    const struct trace_span span = trace_begin(trace, job->label);
+    job->body(job->context, begin, end);
+    trace_end(&span, piece);
+}
+
+static bool run_pieces(struct pool *pool, struct pool_job *job) {
     bool any = false;
     in_body = true;
     for (;;) {
         int64_t piece = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
         if (piece >= job->pieces) break;
-        int64_t begin = piece * job->grain;
-        int64_t end = job->count - begin > job->grain ? begin + job->grain : job->count;
-        job->body(job->context, begin, end);
+        run_piece(pool->trace, job, piece);
         any = true;
     }
     in_body = false;
@@ -93,7 +103,7 @@ bool pool_help(struct pool *pool) {
     for (int i = 0; i < POOL_JOBS; i++) {
         struct pool_job *job = &pool->jobs[i];
         if (!(atomic_load_explicit(&job->gate, memory_order_relaxed) & POOL_OPEN)) continue;
-        if (atomic_fetch_add_explicit(&job->gate, 1, memory_order_acquire) & POOL_OPEN) any |= run_pieces(job);
+        if (atomic_fetch_add_explicit(&job->gate, 1, memory_order_acquire) & POOL_OPEN) any |= run_pieces(pool, job);
         uint32_t left = atomic_fetch_sub_explicit(&job->gate, 1, memory_order_release);
         if ((left & POOL_SLEEPS) && (left & POOL_INSIDE) == 1) futex_wake(&job->gate, 1);
     }
@@ -144,10 +154,11 @@ void pool_for(struct pool *pool, int64_t count, int64_t grain, pool_body body, v
     }
     job->body = body, job->context = context;
     job->count = count, job->grain = grain, job->pieces = (count - 1) / grain + 1;
+    job->label = pool->trace ? trace_pieces(pool->trace) : NULL;
     atomic_store_explicit(&job->next, 0, memory_order_relaxed);
     atomic_fetch_or(&job->gate, POOL_OPEN);
     pool_signal(pool, job->pieces - 1 < pool->threads - 1 ? job->pieces - 1 : pool->threads - 1);
-    run_pieces(job);
+    run_pieces(pool, job);
     wait_job(pool, job);
     atomic_store_explicit(&job->taken, false, memory_order_release);
 }
@@ -156,6 +167,7 @@ void pool_for(struct pool *pool, int64_t count, int64_t grain, pool_body body, v
 
 static void *work(void *argument) {
     struct pool *pool = argument;
+    trace_thread(pool->trace, "worker");
     for (;;) {
         uint32_t epoch = pool_epoch(pool);
         if (atomic_load(&pool->stop)) return NULL;

@@ -5,6 +5,7 @@
 #define FLOW_DEVICE_CPU_POOL_H
 
 #include "base/memory.h"
+#include "base/trace.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@ struct pool_job {
     pool_body body;
     void *context;
     int64_t count, grain, pieces;
+    const struct trace_label *label;   /* for the trace: pieces of what its caller is at; NULL */
     _Alignas(64) _Atomic int64_t next; /* piece to be handed out */
 };
 
@@ -34,6 +36,7 @@ struct pool {
     int32_t spin;                 /* ns */
     bool (*serve)(void *context); /* other work for idle workers: false when there is none */
     void *context;
+    struct trace *trace; /* NULL; set before pool_init, which leaves it */
     pthread_t *workers;
     int32_t started;
     _Alignas(64) _Atomic uint32_t epoch; /* changes whenever there may be something new to do */

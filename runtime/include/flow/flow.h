@@ -61,6 +61,7 @@ struct flow_runtime_options {
     /* Where memory comes from: as realloc (block NULL: allocate, new_size 0: free), thread-safe. NULL: the C library. */
     void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
     void *resize_context;
+    int64_t trace_events; /* > 0: what happens is recorded, the last so many events of each thread; see flow_runtime_trace_write */
 };
 FLOW_EXPORT int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out);
 FLOW_EXPORT void flow_runtime_free(flow_runtime *runtime); /* after its graphs */
@@ -203,6 +204,60 @@ struct flow_times {
 /* Times by node since the session's start (profile: true); valid until the next run. */
 FLOW_EXPORT int flow_session_times(flow_session *session, const struct flow_times **out, size_t *count);
 
+/* ---- Measuring -------------------------------------------------------------------------------------------------------- */
+
+enum { FLOW_PASS_FORWARD = 0, FLOW_PASS_BACKWARD = 1, FLOW_PASS_AGAIN = 2 /* forward once more, for backward (`recompute`) */ };
+enum {
+    FLOW_ROW_NODE = 0,
+    FLOW_ROW_COPY = 1,    /* copies and conversions that planning put in, by the node or value they are for */
+    FLOW_ROW_GRADIENT = 2 /* gradients passed on and added up, all together */
+};
+/* What a node did in all runs. Operations and bytes are what its operator says (backward: once or twice the forward's operations; bytes
+ * there: each tensor once), whatever the caches spare. */
+struct flow_profile_row {
+    const char *node, *op;
+    const char *choice; /* what the operator chose for these shapes, in its words; "" */
+    int32_t pass, kind; /* FLOW_PASS_*, FLOW_ROW_* */
+    int32_t dtype;
+    int32_t reserved;
+    double seconds, least; /* in all calls, and the shortest; a loop's without its body's nodes, which have rows of their own */
+    uint64_t calls;
+    double flops, bytes; /* of all calls */
+};
+struct flow_profile {
+    uint32_t size; /* sizeof(struct flow_profile), set by the caller */
+    uint32_t row_size;
+    const struct flow_profile_row *rows; /* row i: (const char *)rows + i * row_size */
+    size_t count;
+    uint64_t runs;
+    int32_t threads, streams;
+    double run_seconds;  /* in runs; with one stream the rows' seconds and what lies between nodes */
+    double plan_seconds; /* on planning and packing */
+    /* Of trainers: run_seconds is a part of these three's sum step_seconds; what is left is between them. */
+    double data_seconds, update_seconds, step_seconds;
+    double validate_seconds, save_seconds; /* validations; copying for checkpoints, which are written behind the training */
+};
+/* Since the session's start or flow_session_profile_reset. The session was made with `profile`. Valid until the next call or run. */
+FLOW_EXPORT int flow_session_profile(flow_session *session, struct flow_profile *out, flow_errors **errors);
+FLOW_EXPORT void flow_session_profile_reset(flow_session *session);
+
+enum { FLOW_LIMIT_LEVELS = 4 };
+/* What the machine gives at this moment to all the runtime's threads together: f32 operations a second (a multiply-add is two), and bytes
+ * read a second from areas that lie in the first, second and third cache and in memory; reach[i]: bytes of all threads' areas. */
+struct flow_limits {
+    uint32_t size;
+    int32_t threads;
+    double flops;
+    double reach[FLOW_LIMIT_LEVELS], rate[FLOW_LIMIT_LEVELS];
+};
+/* Measures them, in some 50 ms; nothing else may be under way in the runtime. Takes 64 MiB meanwhile. */
+FLOW_EXPORT int flow_runtime_limits(flow_runtime *runtime, struct flow_limits *out, flow_errors **errors);
+
+/* What happened so far, of a runtime made with trace_events: a JSON file in the Chrome trace event format, which Perfetto and
+ * chrome://tracing open. A track a thread; nodes, pieces of a node on the workers, runs, input read ahead, steps of training. What other
+ * threads record meanwhile may be missing. The file is whole or as it was. *lost (NULL is legal): events that gave way to later ones. */
+FLOW_EXPORT int flow_runtime_trace_write(flow_runtime *runtime, const char *path, uint64_t *lost, flow_errors **errors);
+
 /* ---- A graph taken apart --------------------------------------------------------------------------------------------- */
 
 /* Every operator as a graph of its own, parameters being inputs of it, with what it read in one run: for tests of one operator after the
@@ -238,6 +293,7 @@ struct flow_trainer_options {
     bool profile;    /* times by node, see flow_trainer_times */
     int64_t steps;   /* in place of each stage's own; 0: as the graph says */
     const char *dir; /* in place of `checkpoint: {dir}`; NULL */
+    bool unsaved;    /* no checkpoints are written */
 };
 /* The graph must have a `train` section. */
 FLOW_EXPORT int flow_trainer_new(flow_graph *graph, const struct flow_trainer_options *options, flow_errors **errors, flow_trainer **out);
@@ -283,7 +339,8 @@ flow_trainer_cancel(flow_trainer *trainer); /* [any thread, signal handlers] nex
 FLOW_EXPORT const struct flow_tensor *flow_trainer_parameter(const flow_trainer *trainer, size_t index, const char **name);
 FLOW_EXPORT int flow_trainer_save(flow_trainer *trainer, const char *path, flow_errors **errors); /* all of them, a safetensors file */
 FLOW_EXPORT struct flow_memory flow_trainer_memory(const flow_trainer *trainer);
-FLOW_EXPORT int flow_trainer_times(flow_trainer *trainer, const struct flow_times **out, size_t *count); /* of the training steps */
+FLOW_EXPORT int flow_trainer_profile(flow_trainer *trainer, struct flow_profile *out, flow_errors **errors); /* of all stages so far */
+FLOW_EXPORT int flow_trainer_times(flow_trainer *trainer, const struct flow_times **out, size_t *count);     /* of the training steps */
 /* What `train` says, for titles and settings of a report: JSON. */
 FLOW_EXPORT int flow_graph_training(flow_graph *graph, flow_errors **errors,
                                     char **json); /* *json NULL: the graph has no `train` section */
