@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a file of tensors: mapped read-only, then handed to its format. A file that is made shorter by somebody while it is
- * mapped ends the program (SIGBUS), as with any mapped file: replace files by renaming, as the writer here does. */
+/* Opening a file of tensors: read into memory, then handed to its format. Reading a mapping of a file that somebody makes shorter would end
+ * the program (SIGBUS); here that is an error. */
 #include "io/internal.h"
 
 #include <errno.h>
@@ -14,9 +14,11 @@
 static const struct {
     const char *ending;
     int (*read)(struct tensor_file *file, struct report *report);
-} formats[] = {{".safetensors", io_safetensors_read}, {".npy", io_npy_read}, {".wav", io_wav_read}, {".csv", io_csv_read}};
+    bool by_header; /* its header says where everything lies */
+} formats[] = {
+    {".safetensors", io_safetensors_read, true}, {".npy", io_npy_read, true}, {".wav", io_wav_read, false}, {".csv", io_csv_read, false}};
 
-enum { FORMATS = sizeof formats / sizeof formats[0] };
+enum { FORMATS = sizeof formats / sizeof formats[0], LINE = 64 };
 
 int io_fail(struct report *report, int code, const char *path, const char *format, ...) {
     va_list arguments;
@@ -74,22 +76,86 @@ int64_t io_bool_wrong(const uint8_t *at, int64_t count) {
     return -1;
 }
 
-static int map_file(struct tensor_file *file, struct report *report) {
+/* A regular file that is not empty: its descriptor and size. */
+static int open_regular(const char *path, struct report *report, int *descriptor, size_t *size) {
     struct stat about;
     int status = FLOW_OK;
-    const int descriptor = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) return io_fail(report, FLOW_ERROR_IO, file->path, "cannot be opened: %s", strerror(errno));
-    if (fstat(descriptor, &about) < 0) status = io_fail(report, FLOW_ERROR_IO, file->path, "cannot be read: %s", strerror(errno));
-    else if (S_ISDIR(about.st_mode)) status = io_fail(report, FLOW_ERROR_IO, file->path, "is a folder, not a file");
-    else if (!S_ISREG(about.st_mode)) status = io_fail(report, FLOW_ERROR_IO, file->path, "is not a regular file");
-    else if (about.st_size == 0) status = io_fail(report, FLOW_ERROR_FORMAT, file->path, "the file is empty");
+    const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (opened < 0) return io_fail(report, FLOW_ERROR_IO, path, "cannot be opened: %s", strerror(errno));
+    if (fstat(opened, &about) < 0) status = io_fail(report, FLOW_ERROR_IO, path, "cannot be read: %s", strerror(errno));
+    else if (S_ISDIR(about.st_mode)) status = io_fail(report, FLOW_ERROR_IO, path, "is a folder, not a file");
+    else if (!S_ISREG(about.st_mode)) status = io_fail(report, FLOW_ERROR_IO, path, "is not a regular file");
+    else if (about.st_size == 0) status = io_fail(report, FLOW_ERROR_FORMAT, path, "the file is empty");
+    if (status < 0) close(opened);
+    else *descriptor = opened, *size = (size_t)about.st_size;
+    return status;
+}
+
+static int read_all(const struct tensor_file *file, int descriptor, void *into, size_t size, struct report *report) {
+    for (size_t done = 0; done < size;) {
+        const size_t piece = size - done < (1u << 30) ? size - done : 1u << 30;
+        const ssize_t got = pread(descriptor, (char *)into + done, piece, (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return io_fail(report, FLOW_ERROR_IO, file->path, "cannot be read at byte %zu: %s", done, strerror(errno));
+        if (got == 0)
+            return io_fail(report, FLOW_ERROR_FORMAT, file->path, "became shorter while it was read: it had %zu bytes, now it ends at %zu",
+                           file->mapping_size, done);
+        done += (size_t)got;
+    }
+    return FLOW_OK;
+}
+
+static int read_file(struct tensor_file *file, struct report *report) {
+    const struct allocator *from = file->arena.from;
+    int descriptor;
+    int status = open_regular(file->path, report, &descriptor, &file->mapping_size);
+    if (status < 0) return status;
+    const size_t size = file->mapping_size;
+    file->block_size = size < SIZE_MAX - LINE ? size + LINE : 0;
+    file->block = file->block_size ? from->resize(from->context, NULL, 0, file->block_size) : NULL;
+    if (!file->block) status = io_fail(report, FLOW_ERROR_MEMORY, file->path, "its %zu bytes do not fit into memory", size);
     else {
-        void *mapping = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        if (mapping == MAP_FAILED) status = io_fail(report, FLOW_ERROR_IO, file->path, "cannot be mapped: %s", strerror(errno));
-        else file->mapping = mapping, file->mapping_size = (size_t)about.st_size;
+        file->mapping = (void *)(((uintptr_t)file->block + LINE - 1) / LINE * LINE);
+        status = read_all(file, descriptor, file->mapping, size, report);
     }
     close(descriptor);
     return status;
+}
+
+static int map_file(struct tensor_file *file, struct report *report) {
+    int descriptor;
+    int status = open_regular(file->path, report, &descriptor, &file->mapping_size);
+    if (status < 0) return status;
+    void *mapping = mmap(NULL, file->mapping_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (mapping == MAP_FAILED) status = io_fail(report, FLOW_ERROR_IO, file->path, "cannot be mapped: %s", strerror(errno));
+    else file->mapping = mapping, file->mapped = true;
+    close(descriptor);
+    return status;
+}
+
+static void let_go(struct tensor_file *file) {
+    const struct allocator *from = file->arena.from;
+    if (file->mapped) munmap(file->mapping, file->mapping_size);
+    if (file->block) from->resize(from->context, file->block, file->block_size, 0);
+    file->mapping = file->block = NULL, file->mapped = false;
+}
+
+const uint8_t *io_head(struct tensor_file *file, uint64_t size, struct report *report) {
+    int descriptor;
+    size_t there;
+    if (!file->mapped) return file->mapping;
+    if (size > file->mapping_size) size = file->mapping_size;
+    uint8_t *head = arena_new(&file->arena, (size_t)size);
+    if (!head) {
+        report_memory(report);
+        return NULL;
+    }
+    int status = open_regular(file->path, report, &descriptor, &there);
+    if (status < 0) return NULL;
+    if (there != file->mapping_size) status = io_fail(report, FLOW_ERROR_FORMAT, file->path, "changed while it was opened");
+    else status = read_all(file, descriptor, head, (size_t)size, report);
+    close(descriptor);
+    return status < 0 ? NULL : head;
 }
 
 /* Which format the ending says, or -1. */
@@ -106,28 +172,42 @@ static int unknown_ending(const char *path, struct report *report) {
     return io_fail(report, FLOW_ERROR_USAGE, path, "the name's ending says no format: .safetensors, .npy, .wav and .csv are known");
 }
 
-int tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out) {
+static int file_open(const struct allocator *from, const char *path, bool map, struct report *report, struct tensor_file **out) {
     const int format = format_of(path);
     *out = NULL;
     if (format < 0) return unknown_ending(path, report);
     struct tensor_file *file = memory_new(from, sizeof *file);
+    const int32_t errors = report->count;
     if (!file) return report_memory(report);
     arena_init(&file->arena, from);
     file->path = arena_text(&file->arena, path);
-    int status = file->path ? map_file(file, report) : report_memory(report);
-    if (status == FLOW_OK) {
-        status = formats[format].read(file, report);
-        if (status == FLOW_ERROR_MEMORY) status = report_memory(report);
+    map = map && formats[format].by_header;
+    int status = !file->path ? report_memory(report) : map ? map_file(file, report) : read_file(file, report);
+    if (status == FLOW_OK) status = formats[format].read(file, report);
+    if (status == IO_WHOLE) {
+        let_go(file);
+        file->entries = NULL, file->count = 0;
+        status = read_file(file, report);
+        if (status == FLOW_OK) status = formats[format].read(file, report);
     }
+    if (status == FLOW_ERROR_MEMORY && report->count == errors) status = report_memory(report);
     if (status < 0) tensor_file_close(file);
     else *out = file;
     return status;
 }
 
+int tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out) {
+    return file_open(from, path, false, report, out);
+}
+
+int tensor_file_map(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out) {
+    return file_open(from, path, true, report, out);
+}
+
 void tensor_file_close(struct tensor_file *file) {
     if (!file) return;
     const struct allocator *from = file->arena.from;
-    if (file->mapping) munmap(file->mapping, file->mapping_size);
+    let_go(file);
     arena_free(&file->arena);
     memory_free(from, file, sizeof *file);
 }

@@ -21,7 +21,12 @@ void *io_aligned(struct arena *arena, const uint8_t *at, int64_t bytes, int32_t 
 /* Index of the first byte that is neither 0 nor 1, else -1: other bytes must never be read as bool. */
 int64_t io_bool_wrong(const uint8_t *at, int64_t count);
 
-/* Readers of one format each: the mapping is there and not empty. They fill in entries, metadata, rate. */
+/* The first bytes of the file, `size` of them or all there are (mapping_size); NULL: they could not be read, the report says why. */
+const uint8_t *io_head(struct tensor_file *file, uint64_t size, struct report *report);
+
+/* Readers of one format each: the file is not empty. They fill in entries, metadata, rate. Those of formats that can be mapped look at what
+ * io_head gave alone where file->mapped, and return IO_WHOLE where that is not enough: they are then called again with the whole file. */
+enum { IO_WHOLE = 1 };
 int must_use io_safetensors_read(struct tensor_file *file, struct report *report);
 int must_use io_npy_read(struct tensor_file *file, struct report *report);
 int must_use io_wav_read(struct tensor_file *file, struct report *report);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files of tensors. All parsing treats the file as hostile. Writing goes to a temporary file beside the target, is flushed to the disk and
- * renamed, so that a target is whole or as it was. Files are mapped: one that another program makes shorter while it is open ends this
- * program (SIGBUS); replace files, as the writer here does, instead of changing them. */
+ * renamed, so that a target is whole or as it was. Files are read, not mapped: one that another program makes shorter meanwhile is an error
+ * (a mapped one would end this program, SIGBUS), and what was read stays as it was. */
 #ifndef FLOW_IO_IO_H
 #define FLOW_IO_IO_H
 
@@ -10,7 +10,7 @@
 
 struct tensor_entry {
     const char *name;
-    struct flow_tensor tensor; /* contiguous; data points into the file's mapping, valid until tensor_file_close */
+    struct flow_tensor tensor; /* contiguous; data is valid until tensor_file_close */
 };
 
 struct tensor_file {
@@ -23,14 +23,21 @@ struct tensor_file {
     } * metadata;
     size_t metadata_count;
     double rate; /* wav: samples a second; else 0 */
-    void *mapping;
+    void *mapping; /* the file's bytes: memory of `from`, or, where `mapped`, the file itself, which nothing here looks into */
     size_t mapping_size;
+    bool mapped;
+    void *block; /* what `mapping` lies in, 64-byte aligned */
+    size_t block_size;
 };
 
-/* Opens by ending: .safetensors (mapped; the header is checked whole), .npy (one tensor, named ""), .wav (one tensor [channels, samples]
+/* Opens by ending: .safetensors (the header is checked whole), .npy (one tensor, named ""), .wav (one tensor [channels, samples]
  * f32 in [-1, 1), named ""), .csv (one tensor [rows, columns] f32, named ""; the columns' names, where a first row has them, in metadata
  * "0", "1", ...). Bools are 0 or 1, data are aligned for their type. */
 int must_use tensor_file_open(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
+/* The same for a table that may be larger than memory: of .safetensors and .npy only the header is read. The tensors' data then lie in a
+ * mapping of the file: where they are tells the place in the file, from which to read them; touching them trusts the file not to shrink,
+ * and bools are not looked at. */
+int must_use tensor_file_map(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
 void tensor_file_close(struct tensor_file *file);
 const struct flow_tensor *tensor_file_get(const struct tensor_file *file, const char *name); /* NULL */
 const char *tensor_file_metadata(const struct tensor_file *file, const char *key);           /* NULL */

@@ -125,8 +125,9 @@ static bool parse_header(struct reading *r) {
 
 /* Magic number, version, length; *data is where the elements begin. */
 static int read_header(struct tensor_file *file, struct report *report, struct reading *r, size_t *data) {
-    const uint8_t *bytes = file->mapping;
+    const uint8_t *bytes = io_head(file, 12, report);
     const size_t size = file->mapping_size;
+    if (!bytes) return FLOW_ERROR_IO;
     if (size < 10 || memcmp(bytes, "\x93NUMPY", 6) != 0)
         return io_fail(report, FLOW_ERROR_FORMAT, file->path, "is not an npy file: it does not begin with \\x93NUMPY");
     const unsigned version = bytes[6], wide = version >= 2;
@@ -138,6 +139,7 @@ static int read_header(struct tensor_file *file, struct report *report, struct r
     if (wide) length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (length > size - start || length > HEADER_MOST)
         return io_fail(report, FLOW_ERROR_FORMAT, file->path, "the header claims %zu bytes, the file has %zu", length, size - start);
+    if (!(bytes = io_head(file, start + length, report))) return FLOW_ERROR_IO;
     r->start = r->at = (const char *)bytes + start, r->end = r->start + length, r->base = (int64_t)start;
     *data = start + length;
     if (!parse_header(r))
@@ -182,7 +184,8 @@ int io_npy_read(struct tensor_file *file, struct report *report) {
     status = io_single(file, r.dtype, r.rank, r.shape);
     if (status < 0) return status;
     const uint8_t *data = (const uint8_t *)file->mapping + start;
-    const int64_t odd = r.dtype == FLOW_BOOL ? io_bool_wrong(data, bytes) : -1;
+    if (file->mapped && ((r.fortran && r.rank > 1) || (uintptr_t)data % (uintptr_t)dtype_bytes(r.dtype))) return IO_WHOLE;
+    const int64_t odd = r.dtype == FLOW_BOOL && !file->mapped ? io_bool_wrong(data, bytes) : -1;
     if (odd >= 0)
         return io_fail(report, FLOW_ERROR_FORMAT, file->path, "holds %u as its element %" PRId64 ": a bool is 0 or 1", data[odd], odd);
     struct flow_tensor *tensor = &file->entries[0].tensor;

@@ -192,7 +192,9 @@ static int check_places(struct reading *r, int64_t data_size) {
 static int fill_entry(struct reading *r, const struct row *row, const uint8_t *data, struct tensor_entry *entry) {
     const uint8_t *at = data + row->begin;
     struct flow_tensor *tensor = &entry->tensor;
-    const int64_t wrong = row->dtype == FLOW_BOOL ? io_bool_wrong(at, row->end - row->begin) : -1;
+    const bool mapped = r->file->mapped;
+    if (mapped && (uintptr_t)at % (uintptr_t)dtype_bytes(row->dtype)) return IO_WHOLE;
+    const int64_t wrong = row->dtype == FLOW_BOOL && !mapped ? io_bool_wrong(at, row->end - row->begin) : -1;
     if (wrong >= 0) return fail(r, row->name, "holds %u as its element %" PRId64 ": a bool is 0 or 1", at[wrong], wrong);
     entry->name = row->name;
     tensor->dtype = row->dtype, tensor->device = FLOW_DEVICE_CPU, tensor->rank = row->rank;
@@ -215,7 +217,7 @@ static int fill_file(struct reading *r, const uint8_t *data) {
     if (!file->entries || !file->metadata) return FLOW_ERROR_MEMORY;
     for (size_t i = 0; i < r->rows.count; i++) {
         int status = fill_entry(r, &r->rows.at[i], data, &file->entries[i]);
-        if (status < 0) return status;
+        if (status != FLOW_OK) return status;
         file->count++;
     }
     for (size_t i = 0; i < r->pair_count; i++) file->metadata[i].key = r->pairs[i].key, file->metadata[i].value = r->pairs[i].value;
@@ -224,9 +226,10 @@ static int fill_file(struct reading *r, const uint8_t *data) {
 }
 
 static int read_header(struct reading *r, int64_t *header) {
-    const uint8_t *bytes = r->file->mapping;
+    const uint8_t *bytes = io_head(r->file, 8, r->report);
     const uint64_t size = r->file->mapping_size;
     uint64_t length = 0;
+    if (!bytes) return FLOW_ERROR_IO;
     if (size < 8)
         return fail(r, NULL, "the file has %" PRIu64 " bytes: a safetensors file begins with the 8 bytes of its header's length", size);
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
@@ -234,6 +237,7 @@ static int read_header(struct reading *r, int64_t *header) {
         return fail(r, NULL, "the header claims %" PRIu64 " bytes, %d are possible: not a safetensors file", length, HEADER_MOST);
     if (length > size - 8)
         return fail(r, NULL, "the header claims %" PRIu64 " bytes, the file has %" PRIu64 ": it is damaged or cut short", length, size - 8);
+    if (!(bytes = io_head(r->file, length + 8, r->report))) return FLOW_ERROR_IO;
     io_json_init(&r->json, &r->file->arena, (const char *)bytes + 8, (size_t)length);
     *header = (int64_t)length + 8;
     if (parse_header(r)) return FLOW_OK;

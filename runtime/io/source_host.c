@@ -191,7 +191,7 @@ static int tensors_open(struct source_call *call, const char *path, struct sourc
     int status = resolve(call, path, whole);
     if (status < 0) return status;
     report_init(&report, call->batches->from);
-    status = tensor_file_open(call->batches->from, whole, &report, &file->tensors);
+    status = tensor_file_map(call->batches->from, whole, &report, &file->tensors);
     if (status == FLOW_ERROR_MEMORY) no_memory(call);
     else if (status < 0) {
         const struct report_message *first = report.first;
@@ -254,13 +254,23 @@ static int tensor(void *owner, const char *path, const char *name, struct flow_t
     return FLOW_OK;
 }
 
+/* The mapping was not looked at, and the file may have changed since: other bytes must never be read as bool. */
+static int check_bools(struct source_call *call, const struct source_file *file, const uint8_t *at, int64_t offset, int64_t bytes) {
+    const int64_t wrong = io_bool_wrong(at, bytes);
+    if (wrong < 0) return FLOW_OK;
+    return fail(call, FLOW_ERROR_FORMAT, "%s holds %u as a tensor's element %lld: a bool is 0 or 1", file->path, at[wrong],
+                (long long)(offset + wrong));
+}
+
 static int tensor_read(void *owner, const struct flow_tensor *from, int64_t offset, int64_t bytes, void *into) {
     struct source_call *call = owner;
     const uint8_t *at = from->data;
     for (const struct source_file *file = call->batches->files; file; file = file->next) {
         const uint8_t *mapping = file->tensors ? file->tensors->mapping : NULL;
-        if (mapping && at >= mapping && at < mapping + file->tensors->mapping_size)
-            return read_at(call, file, (int64_t)(at - mapping) + offset, bytes, into);
+        if (mapping && at >= mapping && at < mapping + file->tensors->mapping_size) {
+            int status = read_at(call, file, (int64_t)(at - mapping) + offset, bytes, into);
+            return status == FLOW_OK && from->dtype == FLOW_BOOL ? check_bools(call, file, into, offset, bytes) : status;
+        }
     }
     if (bytes > 0) memcpy(into, at + offset, (size_t)bytes); /* converted when it was opened: in memory */
     return FLOW_OK;

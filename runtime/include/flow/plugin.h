@@ -535,8 +535,9 @@ struct flow_source_host {
     int (*file_read)(void *owner, void *file, int64_t offset, int64_t bytes, void *into); /* all of them, or an error. Any thread */
     /* The files in a folder (path itself, when it is a file) whose names end in `suffix`, sorted, folders below too: in open. */
     int (*folder)(void *owner, const char *path, const char *suffix, const char *const **paths, int64_t *count);
-    /* Tensors of a .safetensors, .npy, .wav or .csv file, mapped; name NULL or "": the only one. *metadata of csv: names of the columns,
-     * joined by newlines. In open. */
+    /* Tensors of a .safetensors, .npy, .wav or .csv file; name NULL or "": the only one. Read their data by tensor_read: those that lie in
+     * the file as they are may be a mapping of it, and touching that ends the program where the file has become shorter. *metadata of csv:
+     * names of the columns, joined by newlines. In open. */
     int (*tensor)(void *owner, const char *path, const char *name, struct flow_tensor *tensor, const char **metadata);
     /* Declares an output: its type and the shape of one row; `whole`: the shape of a batch (not stacked; rank as given). In open. */
     int (*output)(void *owner, const char *name, int32_t dtype, int32_t rank, const int64_t *shape, bool whole);
