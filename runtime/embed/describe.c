@@ -179,7 +179,8 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
     struct instance *instance = NULL;
     int rc = graph_sample(graph, &given, &report, &instance);
     if (rc < 0) return errors_end(&report, errors, rc);
-    struct plan_options options_of_plan = {given.streams > 0 ? given.streams : 1, FLOW_DEVICE_CPU, &graph->host, false};
+    struct plan_options options_of_plan = {
+        .streams = given.streams > 0 ? given.streams : 1, .device = FLOW_DEVICE_CPU, .host = &graph->host};
     struct plan *plan = NULL;
     rc = plan_new(from, instance, &options_of_plan, &report, &plan);
     if (rc == 0) {

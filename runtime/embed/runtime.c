@@ -25,7 +25,7 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
     runtime->from = from, runtime->threads = given.threads;
     int rc = pthread_mutex_init(&runtime->lock, NULL) ? report_memory(&report) : 0;
     if (rc == 0) {
-        struct registry_options registry = {.path = given.plugin_path};
+        struct registry_options registry = {.path = given.plugin_path, .only = given.plugin_only};
         rc = registry_new(&runtime->from, &registry, &runtime->registry);
         if (rc < 0) {
             report_add(&report, rc, (struct position){0}, "the operators could not be set up: %s", status_text(rc));

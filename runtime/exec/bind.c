@@ -128,7 +128,8 @@ static int bind_step(struct builder *builder, size_t s) {
     const struct flow_operator *op = kernel ? node->entry->op : NULL;
     struct record *record = &binding->records[s];
     struct flow_call *call = &record->call;
-    *record = (struct record){runner(binding->plan, step), binding->context, binding, step, {.size = sizeof *call}};
+    *record = (struct record){.run = runner(binding->plan, step), .context = binding->context, .binding = binding, .step = step};
+    call->size = sizeof *call;
     call->host = &binding->context->host, call->owner = record;
     struct flow_tensor *in, *param, *state_in;
     int code = tensors(builder, step->in, rows_of(op, op ? op->inputs.count : 0, step->in_count), &in);
@@ -157,6 +158,7 @@ static int bind_step(struct builder *builder, size_t s) {
     if (code == 0) code = point(builder, prepare ? &step->out[0] : &step->prepared, &call->packed);
     if (code == 0) code = point(builder, &step->saved, &call->saved);
     if (code == 0 && step->loop) code = bind_loop(builder, s, call);
+    if (code == 0 && record->context->checked && checked_bind(binding, record) < 0) code = report_memory(builder->report);
     return code;
 }
 

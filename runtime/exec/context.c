@@ -20,20 +20,20 @@ int context_new(const struct allocator *from, struct model *model, struct contex
 
 void context_room_free(struct context *context, struct buffer *buffer) {
     if (buffer->data)
-        context->device->api->memory_free(context->device, (char *)buffer->data - CHECKED_GUARD, buffer->bytes + 2 * CHECKED_GUARD);
+        context->device->api->memory_free(context->device, (char *)buffer->data - context_guard(context),
+                                          buffer->bytes + 2 * context_guard(context));
     *buffer = (struct buffer){0};
 }
 
 int context_room(struct context *context, struct buffer *buffer, int64_t bytes) {
     if (buffer->bytes >= bytes && (buffer->data || bytes == 0)) return 0;
     void *data;
-    int code = context->device->api->memory_new(context->device, bytes + 2 * CHECKED_GUARD, &data);
+    int64_t guard = context_guard(context);
+    int code = context->device->api->memory_new(context->device, bytes + 2 * guard, &data);
     if (code < 0) return code;
     context_room_free(context, buffer);
-    *buffer = (struct buffer){(char *)data + CHECKED_GUARD, bytes};
-#ifdef FLOW_CHECKED
-    checked_buffer(buffer->data, bytes);
-#endif
+    *buffer = (struct buffer){(char *)data + guard, bytes};
+    if (guard) checked_buffer(buffer);
     return 0;
 }
 
@@ -80,6 +80,8 @@ void context_uncancel(struct context *context) { atomic_store_explicit(&context-
 void context_number(struct context *context, uint64_t run) { context->run = run; }
 
 /* ---- What is kept ---- */
+void context_check(struct context *context, bool finite) { context->checked = true, context->finite = finite; }
+
 
 static const struct instance_value *feed_value(const struct context *context, size_t index) {
     const struct binding *binding = context->current;
@@ -199,6 +201,7 @@ int context_bind(struct context *context, const struct plan *plan, struct report
     if (code < 0) return code;
     if (make_room(context, plan) < 0) return report_memory(report);
     code = binding_new(context, plan, report, &binding);
+    context->guarded = false;
     if (code < 0) return code;
     code = states_bind(binding, report);
     if (code == 0) code = binding_once(binding, report);

@@ -14,6 +14,8 @@ enum { BINDINGS_MOST = 64, MESSAGE_MOST = 1024 };
 /* One call. `owner` in it points back here. */
 struct record {
     int (*run)(const struct flow_call *call);
+    int (*kernel)(const struct flow_call *call); /* checked contexts: what `run`, which looks round it, calls */
+    struct checked *checked;
     struct context *context;
     struct binding *binding;
     const struct plan_step *step;
@@ -143,26 +145,24 @@ struct context {
 int must_use context_room(struct context *context, struct buffer *buffer, int64_t bytes);
 void context_room_free(struct context *context, struct buffer *buffer);
 
-/* checked.c */
-#ifdef FLOW_CHECKED
+    bool checked, finite;   /* see context_check */
+    bool guarded;           /* checked: buffers have guards for the current plan */
+/* checked.c: checked contexts only. */
 enum { CHECKED_GUARD = 64 };
-void checked_before(struct binding *binding, const struct record *record);
-int checked_after(struct binding *binding, struct record *record);
-void checked_buffer(void *data, int64_t bytes);
-#else
-enum { CHECKED_GUARD = 0 };
-#endif
+static inline int64_t context_guard(const struct context *context) { return context->checked ? CHECKED_GUARD : 0; }
+/* Puts the looking round a record's call. */
+int must_use checked_bind(struct binding *binding, struct record *record);
+/* A buffer that comes to life; before a run: guards lie behind what this plan uses of the buffers. */
+void checked_buffer(struct buffer *buffer);
+void checked_run(struct binding *binding);
+/* checked_tensors.c: what one call may read and write. */
+struct checked;
+struct checked *checked_new(struct arena *arena, const struct record *record);
+void checked_tensors_before(struct record *record);
+int must_use checked_tensors_after(struct record *record);
 
 /* Makes one call. */
-static inline int record_run(struct record *record) {
-#ifdef FLOW_CHECKED
-    checked_before(record->binding, record);
-    int code = record->run(&record->call);
-    return code < 0 ? code : checked_after(record->binding, record);
-#else
-    return record->run(&record->call);
-#endif
-}
+static inline int record_run(struct record *record) { return record->run(&record->call); }
 
 /* bind.c */
 int must_use binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out);

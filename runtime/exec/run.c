@@ -191,7 +191,7 @@ static int take_input(struct binding *binding, struct group *group, const struct
     if (!same) return refuse_input(binding, group->index, given, report);
     int64_t size = dtype_bytes(want->dtype), bytes;
     bool aligned = (uintptr_t)given->data % (uintptr_t)size == 0;
-    if (aligned && plan_contiguous(given)) {
+    if (aligned && plan_contiguous(given) && !context->checked) {
         binding_point(binding, group, given->data);
         return 0;
     }
@@ -235,6 +235,7 @@ int context_run(struct context *context, const struct flow_tensor *inputs, struc
     struct binding *binding = context->current;
     *outputs = NULL;
     if (!binding) return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "no plan is bound");
+    if (context->checked) checked_run(binding);
     int code = point_all(binding, inputs, report);
     if (code == 0) code = states_begin(binding, report);
     if (code < 0) return code;

@@ -7,13 +7,6 @@
 
 enum { PLAN_ALIGN = 64, PLAN_STREAMS_MOST = 16 };
 
-/* Guard bytes on both sides of every block of a checked build. */
-#ifdef FLOW_CHECKED
-enum { PLAN_GUARD = 64 };
-#else
-enum { PLAN_GUARD = 0 };
-#endif
-
 struct plan_build {
     const struct allocator *from;
     const struct instance *instance;
@@ -91,6 +84,9 @@ int must_use plan_stream(struct plan_build *build);
 void plan_takeover(struct plan_build *build);
 /* plan_memory.c: lifetimes and offsets. */
 int must_use plan_memory(struct plan_build *build);
+
+/* Guard bytes on both sides of every block of a checked plan. */
+static inline int64_t plan_guard(const struct plan_build *build) { return build->options->checked ? 64 : 0; }
 
 static inline const struct instance_value *plan_owner(const struct instance *instance, int32_t value) {
     const struct instance_value *v = &instance->values[value];

@@ -131,6 +131,7 @@ struct plan_options {
     int32_t device;
     const struct flow_host *host;
     bool changing; /* parameters may change from run to run, as they always do in training: nothing is computed from them once */
+    bool checked;  /* for a checked context: room for guard bytes round every block */
 };
 
 int must_use plan_new(const struct allocator *from, const struct instance *instance, const struct plan_options *options,

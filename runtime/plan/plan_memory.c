@@ -216,13 +216,13 @@ static int place_blocks(struct plan_build *build, struct life *lives, size_t cou
     struct plan *plan = build->plan;
     plan->bytes = place_by_time(build, lives, count, &plan->bound);
     if (plan->bytes < 0) return report_memory(build->report);
-    for (size_t i = 0; i < count; i++) build->blocks[lives[i].block].offset = lives[i].offset + PLAN_GUARD;
+    for (size_t i = 0; i < count; i++) build->blocks[lives[i].block].offset = lives[i].offset + plan_guard(build);
     if (plan->bytes == plan->bound || count > SQUARE_MOST) return 0;
     int64_t other = place_by_size(build, lives, count);
     if (other < 0) return report_memory(build->report);
     if (other >= plan->bytes) return 0;
     plan->bytes = other;
-    for (size_t i = 0; i < count; i++) build->blocks[lives[i].block].offset = lives[i].offset + PLAN_GUARD;
+    for (size_t i = 0; i < count; i++) build->blocks[lives[i].block].offset = lives[i].offset + plan_guard(build);
     return 0;
 }
 
@@ -237,11 +237,11 @@ int plan_memory(struct plan_build *build) {
     for (size_t b = 0; b < build->block_count; b++) {
         struct plan_block *block = &build->blocks[b];
         if (block->place != PLACE_ARENA || block->first < 0) continue;
-        int64_t bytes = size_align(block->bytes, PLAN_ALIGN) + 2 * PLAN_GUARD;
+        int64_t bytes = size_align(block->bytes, PLAN_ALIGN) + 2 * plan_guard(build);
         if (!block->lasting) fits = size_add(plan->unshared, bytes, &plan->unshared) && plan->unshared <= INT64_MAX / 4 && fits;
         if (block->into != (int32_t)b) continue;
         if (block->lasting) {
-            block->offset = plan->once_bytes + PLAN_GUARD;
+            block->offset = plan->once_bytes + plan_guard(build);
             fits = size_add(plan->once_bytes, bytes, &plan->once_bytes) && plan->once_bytes <= INT64_MAX / 4 && fits;
         } else if (bytes > 0) lives[count++] = (struct life){(int32_t)b, block->first, block->last, bytes, 0};
         if (!fits)

@@ -51,6 +51,7 @@ static int folders_add(struct registry *registry, const char *list, bool named) 
 }
 
 int registry_folders_init(struct registry *registry, const struct registry_options *options) {
+    if ((registry->only = options->only)) return folders_add(registry, options->path, true);
     char *installed = options->installed ? NULL : plugin_folder_installed(&registry->arena);
     if (!options->installed && !installed) return FLOW_ERROR_MEMORY;
     int status = folders_add(registry, options->path, true);
@@ -68,6 +69,7 @@ int registry_beside(struct registry *registry, const char *graph_path) {
     const char *slash = strrchr(graph_path, '/');
     const int folder = slash ? (int)(slash - graph_path) + 1 : 0;
     struct stat about;
+    if (registry->only) return FLOW_OK;
     if (snprintf(path, sizeof path, "%.*splugins", folder, graph_path) >= (int)sizeof path) return FLOW_OK;
     if (stat(path, &about) < 0 || !S_ISDIR(about.st_mode)) return FLOW_OK;
     pthread_mutex_lock(&registry->lock);

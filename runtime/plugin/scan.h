@@ -20,6 +20,7 @@ struct registry {
     const char *index;          /* NULL: none */
     bool trust, scanned, dirty; /* dirty: the index lacks something */
     struct {
+    bool only;                  /* the folders are those of the options, and stay so */
         struct map found; /* name -> entry */
         const struct registry_entry **all;
         size_t all_count;

@@ -155,7 +155,8 @@ static int make(struct program *program, const struct flow_tensor *inputs, struc
     for (size_t n = 0; n < options->pass_count && code == 0; n++) code = fill_pass(program, entry, n, &passes[n], report);
     if (code == 0) code = grad_differentiate(entry->instance, passes, options->pass_count, report);
     if (code == 0) code = list_outputs(program, entry, passes, report);
-    struct plan_options plan = {options->streams, FLOW_DEVICE_CPU, options->host, options->changing};
+    struct plan_options plan = {
+        .streams = options->streams, .device = FLOW_DEVICE_CPU, .host = options->host, .changing = options->changing};
     return code == 0 ? plan_new(options->from, entry->instance, &plan, report, &entry->plan) : code;
 }
 

@@ -57,10 +57,11 @@ struct flow_runtime_options {
     uint32_t size;           /* sizeof(struct flow_runtime_options) */
     int32_t threads;         /* most that run at once, the caller's included; 0: as the first graph says, else all cores */
     const char *device;      /* "cpu" (default) */
-    const char *plugin_path; /* folders, ':' between them; searched before FLOW_PLUGIN_PATH */
+    const char *plugin_path; /* folders or plugin files, ':' between them; searched before FLOW_PLUGIN_PATH */
     /* Where memory comes from: as realloc (block NULL: allocate, new_size 0: free), thread-safe. NULL: the C library. */
     void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
     void *resize_context;
+    bool plugin_only;     /* plugin_path alone is searched: neither the environment's folders nor installed ones nor those beside graphs */
     int64_t trace_events; /* > 0: what happens is recorded, the last so many events of each thread; see flow_runtime_trace_write */
 };
 FLOW_EXPORT int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out);
@@ -158,12 +159,21 @@ FLOW_EXPORT int flow_graph_draw(flow_graph *graph, const char *format, flow_erro
 
 /* ---- Sessions: one caller's runs ------------------------------------------------------------------------------------ */
 
+/* Looking over every operator's shoulder: slower by about two times, for finding one that does wrong. An operator that breaks a rule ends
+ * the run with FLOW_ERROR_PLUGIN (memory) or FLOW_ERROR_RANGE (finite), naming node, operator and buffer. */
+enum {
+    FLOW_CHECK_MEMORY = 1 << 0, /* writes beyond a buffer or into an input or parameter; outputs not wholly written; outputs, workspace and
+                                 * states-to-be hold rubbish first, another in every run */
+    FLOW_CHECK_FINITE = 1 << 1  /* NaN from finite inputs */
+};
+
 struct flow_session_options {
     uint32_t size;
     int32_t streams;    /* most independent branches at once; 0: as the graph says, else 1 */
     const char *stream; /* the symbol along which the sequence comes in pieces; NULL: whole */
     bool profile;
     bool gradients; /* each run also gives the gradients by the graph's floating inputs and parameters */
+    int32_t checked; /* FLOW_CHECK_*; 0: nothing, at no cost */
 };
 FLOW_EXPORT int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out);
 FLOW_EXPORT void flow_session_free(flow_session *session);
