@@ -28,6 +28,7 @@ struct report {
     struct report_message *first, *last;
     int32_t count;   /* errors reported */
     bool incomplete; /* memory ran out while reporting */
+    void *outside;   /* of who called: embed/errors.c */
 };
 void report_init(struct report *report, const struct allocator *from);
 void report_free(struct report *report);

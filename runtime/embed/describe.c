@@ -23,8 +23,8 @@ static bool input_has_symbol(const struct network *network, const char *symbol) 
     return false;
 }
 
-static int describe_instance(flow_graph *graph, const struct network *network, const struct flow_describe_options *options, int64_t length,
-                             struct report *report, struct instance **out) {
+static int describe_instance(const flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
+                             int64_t length, struct report *report, struct instance **out) {
     const struct allocator *from = &graph->runtime->from;
     size_t count = options->extent_count;
     const char **extents = memory_array(from, count + 1, sizeof *extents);
@@ -45,18 +45,17 @@ static int describe_instance(flow_graph *graph, const struct network *network, c
     return rc;
 }
 
-int graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options, struct report *report,
-                    struct instance **out) {
+int graph_sample_of(const flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
+                    struct report *report, struct instance **out) {
     int rc = -1;
     for (size_t i = 0; rc < 0 && i < sizeof usual_lengths / sizeof *usual_lengths; i++) {
-        report_free(report);
-        errors_begin(report, &graph->runtime->from);
+        errors_again(report);
         rc = describe_instance(graph, network, options, usual_lengths[i], report, out);
     }
     return rc;
 }
 
-int graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out) {
+int graph_sample(const flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out) {
     return graph_sample_of(graph, graph->network, options, report, out);
 }
 

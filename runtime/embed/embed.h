@@ -19,6 +19,7 @@ struct flow_errors {
 
 struct flow_runtime {
     struct allocator from;
+    struct logger log;
     struct registry *registry;
     pthread_mutex_t lock; /* guards device and loop, which are made when first needed */
     struct device *device;
@@ -31,8 +32,7 @@ struct flow_graph {
     flow_runtime *runtime;
     struct network *network;
     struct model *model;
-    struct tensor_file *weights; /* parameters lie in its mapping */
-    struct flow_host host;       /* the device's */
+    struct flow_host host; /* the device's */
     int32_t precision;
     bool seeded;
     uint64_t seed;
@@ -45,6 +45,7 @@ struct flow_graph {
 /* A message list under way: functions report into it and end with errors_end, which hands it to the caller. */
 void errors_begin(struct report *report, const struct allocator *from);
 int errors_end(struct report *report, flow_errors **errors, int code);
+void errors_again(struct report *report); /* what was reported is forgotten */
 
 /* measure.c: from now on events are recorded; before device and loop are made. */
 int must_use runtime_trace(flow_runtime *runtime, int64_t events, struct report *report);
@@ -54,9 +55,10 @@ int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct i
 /* The options every instance of this graph is made with; streaming fields are left zero. */
 struct instance_options graph_instance_options(const flow_graph *graph);
 /* An instance with the extents that the options name and usual ones for the other symbols; the report is begun anew for each attempt. */
-int must_use graph_sample(flow_graph *graph, const struct flow_describe_options *options, struct report *report, struct instance **out);
+int must_use graph_sample(const flow_graph *graph, const struct flow_describe_options *options, struct report *report,
+                          struct instance **out);
 /* The same for the graph as it is read for a stage. */
-int must_use graph_sample_of(flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
+int must_use graph_sample_of(const flow_graph *graph, const struct network *network, const struct flow_describe_options *options,
                              struct report *report, struct instance **out);
 /* measure.c: a profile as the public struct; into a caller's of perhaps another size. */
 struct flow_profile profile_public(const flow_graph *graph, const struct profile *profile);

@@ -1,9 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/plain.h"
 #include "embed/embed.h"
+#include "embed/text_out.h"
 
-#include <stdlib.h>
+#include <stddef.h>
+#include <string.h>
 
-void errors_begin(struct report *report, const struct allocator *from) { report_init(report, from); }
+/* Every function that can fail begins and ends here, so this is where the application's locale is left and found again. */
+void errors_begin(struct report *report, const struct allocator *from) {
+    report_init(report, from);
+    report->outside = plain_begin();
+}
+
+void errors_again(struct report *report) {
+    void *outside = report->outside;
+    const struct allocator *from = report->arena.from;
+    report_free(report);
+    report_init(report, from);
+    report->outside = outside;
+}
 
 /* Adds the messages of one list to another, in order. */
 static void errors_append(struct report *to, const struct report *from) {
@@ -13,6 +28,7 @@ static void errors_append(struct report *to, const struct report *from) {
 }
 
 int errors_end(struct report *report, flow_errors **errors, int code) {
+    plain_end(report->outside);
     if (code >= 0 || !errors) {
         report_free(report);
         return code;
@@ -59,5 +75,25 @@ void flow_errors_free(flow_errors *errors) {
 const char *flow_status_text(int32_t code) { return status_text(code); }
 const char *flow_version(void) { return FLOW_VERSION_TEXT; }
 
-/* Returned texts come from the C library, so that they outlive the runtime that made them. */
-void flow_text_free(char *text) { free(text); }
+/* What stands before a text: it may outlive the runtime that made it. */
+struct text_head {
+    struct allocator from;
+    size_t bytes;
+};
+
+char *text_out(const struct text *text) {
+    size_t bytes = sizeof(struct text_head) + text->length + 1;
+    struct text_head *head = text->failed ? NULL : memory_new(text->from, bytes);
+    if (!head) return NULL;
+    *head = (struct text_head){*text->from, bytes};
+    char *copy = (char *)(head + 1);
+    if (text->length) memcpy(copy, text->at, text->length);
+    return copy;
+}
+
+void flow_text_free(char *text) {
+    if (!text) return;
+    struct text_head *head = (struct text_head *)(void *)text - 1;
+    struct allocator from = head->from;
+    memory_free(&from, head, head->bytes);
+}

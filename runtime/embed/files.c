@@ -20,6 +20,19 @@ int flow_file_open(flow_runtime *runtime, const char *path, flow_errors **errors
     return errors_end(&report, errors, rc);
 }
 
+int flow_file_image(flow_runtime *runtime, const char *name, const void *bytes, size_t size, flow_errors **errors, flow_file **out) {
+    struct report report;
+    errors_begin(&report, &runtime->from);
+    *out = NULL;
+    flow_file *file = memory_new(&runtime->from, sizeof *file);
+    if (!file) return errors_end(&report, errors, report_memory(&report));
+    file->runtime = runtime;
+    int rc = tensor_file_image(&runtime->from, name, bytes, size, &report, &file->file);
+    if (rc < 0) memory_free(&runtime->from, file, sizeof *file);
+    else *out = file;
+    return errors_end(&report, errors, rc);
+}
+
 void flow_file_close(flow_file *file) {
     if (!file) return;
     tensor_file_close(file->file);

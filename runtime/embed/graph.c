@@ -8,8 +8,12 @@
 #include <string.h>
 
 struct instance_options graph_instance_options(const flow_graph *graph) {
-    return (struct instance_options){
-        .host = &graph->host, .phase = FLOW_PHASE_INFERENCE, .precision = graph->precision, .seed = graph->seed, .seeded = graph->seeded};
+    return (struct instance_options){.host = &graph->host,
+                                     .log = &graph->runtime->log,
+                                     .phase = FLOW_PHASE_INFERENCE,
+                                     .precision = graph->precision,
+                                     .seed = graph->seed,
+                                     .seeded = graph->seeded};
 }
 
 const char *flow_graph_run_option(const flow_graph *graph, const char *key) {
@@ -50,24 +54,60 @@ static const char *renamed(struct arena *arena, const struct network *network, c
     return name;
 }
 
-static int graph_weights(flow_graph *graph, const char *override, struct report *report) {
+static void release_file(void *file) { tensor_file_close(file); }
+
+/* Parameters lie in the file's mapping, or in the caller's image of a file: it goes when the model does. */
+static int take_weights(flow_graph *graph, struct tensor_file *weights) {
     struct network *network = graph->network;
-    const char *path = override ? override : network->weights;
+    model_keep(graph->model, weights, release_file);
+    for (size_t i = 0; i < weights->count; i++) {
+        const struct tensor_entry *entry = &weights->entries[i];
+        const char *name = renamed(&network->arena, network, entry->name);
+        if (!name || model_set(graph->model, name, &entry->tensor, true) < 0) return FLOW_ERROR_MEMORY;
+    }
+    return 0;
+}
+
+static int graph_weights(flow_graph *graph, const struct flow_graph_options *options, struct report *report) {
+    struct network *network = graph->network;
+    const struct allocator *from = &graph->runtime->from;
+    struct tensor_file *weights = NULL;
+    const char *override = options->weights, *path = override ? override : network->weights;
+    int rc = 0;
+    if (options->weights_image) {
+        rc = tensor_file_image(from, override ? override : "weights in memory", options->weights_image, options->weights_size, report,
+                               &weights);
+        return rc < 0 ? rc : take_weights(graph, weights) < 0 ? report_memory(report) : 0;
+    }
     if (!path || !*path) return 0;
     if (!override) path = beside(&network->arena, network->path, path);
     if (!path) return report_memory(report);
     int32_t errors = report->count;
-    int rc = tensor_file_open(&graph->runtime->from, path, report, &graph->weights);
+    rc = tensor_file_open(from, path, report, &weights);
     if (rc < 0) {
         /* The file's own message says what is wrong with it; this one where the graph asks for it. */
         if (!override && report->count > errors) report_add(report, rc, network->weights_at, "these weights cannot be read");
         return rc;
     }
-    for (size_t i = 0; i < graph->weights->count; i++) {
-        const struct tensor_entry *entry = &graph->weights->entries[i];
-        const char *name = renamed(&network->arena, network, entry->name);
-        if (!name || model_set(graph->model, name, &entry->tensor, true) < 0) return report_memory(report);
-    }
+    return take_weights(graph, weights) < 0 ? report_memory(report) : 0;
+}
+
+/* All of its parameters get their values now, so that it does not matter which graph runs first. A graph that cannot be planned for the
+ * usual extents shares what it has by then. */
+static int share_from(flow_graph *graph, const flow_graph *base, struct report *report) {
+    if (base->runtime != graph->runtime)
+        return report_add(report, FLOW_ERROR_USAGE, (struct position){graph->network->path, 0, 0},
+                          "a graph shares with graphs of its own runtime only");
+    struct flow_describe_options usual = {.size = sizeof usual};
+    struct instance *instance = NULL;
+    struct report unheard;
+    report_init(&unheard, &graph->runtime->from);
+    int rc = graph_sample(base, &usual, &unheard, &instance);
+    if (rc == 0) rc = model_fill(base->model, instance, &unheard, NULL);
+    instance_free(instance);
+    report_free(&unheard);
+    if (rc == FLOW_ERROR_MEMORY) return report_memory(report);
+    model_share(graph->model, base->model);
     return 0;
 }
 
@@ -110,7 +150,8 @@ static int graph_build(flow_graph *graph, const char *path, const char *text, si
         return rc;
     }
     if (model_new(&runtime->from, device, &graph->model) < 0) return report_memory(report);
-    return graph_weights(graph, options->weights, report);
+    code = options->share ? share_from(graph, options->share, report) : 0;
+    return code < 0 ? code : graph_weights(graph, options, report);
 }
 
 /* What a trainer needs to read the file again. In the network's arena. */
@@ -150,7 +191,6 @@ int flow_graph_open(flow_runtime *runtime, const char *path, const struct flow_g
 void flow_graph_free(flow_graph *graph) {
     if (!graph) return;
     model_free(graph->model);
-    if (graph->weights) tensor_file_close(graph->weights);
     network_free(graph->network);
     memory_free(&graph->runtime->from, graph, sizeof *graph);
 }

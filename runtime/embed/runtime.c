@@ -23,9 +23,10 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
     flow_runtime *runtime = memory_new(&from, sizeof *runtime);
     if (!runtime) return errors_end(&report, errors, report_memory(&report));
     runtime->from = from, runtime->threads = given.threads;
+    runtime->log = (struct logger){given.log_context, given.log};
     int rc = pthread_mutex_init(&runtime->lock, NULL) ? report_memory(&report) : 0;
     if (rc == 0) {
-        struct registry_options registry = {.path = given.plugin_path, .only = given.plugin_only};
+        struct registry_options registry = {.path = given.plugin_path, .only = given.plugin_only, .log = &runtime->log};
         rc = registry_new(&runtime->from, &registry, &runtime->registry);
         if (rc < 0) {
             report_add(&report, rc, (struct position){0}, "the operators could not be set up: %s", status_text(rc));

@@ -91,6 +91,7 @@ int flow_session_new(flow_graph *graph, const struct flow_session_options *optio
     if (rc == 0 && session->options.checked) context_check(session->context, (session->options.checked & FLOW_CHECK_FINITE) != 0);
     if (rc == 0 && session->options.profile) rc = context_profile_start(session->context);
     if (rc == 0) make_labels(session);
+    if (rc == 0) context_log_to(session->context, &graph->runtime->log);
     if (rc < 0) flow_session_free(session);
     else *out = session;
     return errors_end(&report, errors, rc);
@@ -210,6 +211,9 @@ static int convert_input(flow_session *session, size_t index, struct report *rep
 static int feed_back(flow_session *session, size_t index, struct report *report) {
     const struct flow_tensor *last = &session->outputs[session->feedback[index]];
     int64_t count = flow_tensor_count(last), size = dtype_bytes(last->dtype);
+    if (!session->copies[index].data)
+        log_line(&session->graph->runtime->log, LOG_INFO, "input '%s' is %s in the graph: the %s given are converted in every run",
+                 input->name, dtype_name(dtype), dtype_name(given->dtype));
     if (copy_room(session, index, count * size, report) < 0) return FLOW_ERROR_MEMORY;
     struct flow_tensor made = flow_tensor_of(session->copies[index].data, last->dtype, last->rank, last->shape);
     for (int64_t i = 0; i < count; i++) {
@@ -276,6 +280,23 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
     else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
     if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
+/* What of the parameters may not be as meant. */
+static void tell_parameters(const flow_session *session, size_t initialised) {
+    const struct logger *log = &session->graph->runtime->log;
+    struct model_told told;
+    if (!log->write || session->plan_count) return;
+    model_told(session->graph->model, &told);
+    const char *path = session->graph->network->path;
+    if (initialised && told.given + told.shared)
+        log_line(log, LOG_WARNING, "%s: %zu of %zu parameters are in no weights and have their initial values: '%s'%s", path,
+                 told.initialised, told.values, told.first_initialised, told.initialised > 1 ? ", ..." : "");
+    else if (initialised)
+        log_line(log, LOG_INFO, "%s: no weights were given: %zu parameters have their initial values", path, told.initialised);
+    if (told.unused)
+        log_line(log, LOG_INFO, "%s: the weights hold %zu tensors that are no parameters of the graph: '%s'%s", path, told.unused,
+                 told.first_unused, told.unused > 1 ? ", ..." : "");
+}
+
     size_t initialised = 0;
     if (rc == 0) rc = model_fill(graph->model, entry->instance, report, &initialised);
     session->initialised += initialised;
@@ -289,6 +310,7 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     return 0;
 }
 
+    if (rc == 0) tell_parameters(session, initialised);
 /* A new plan, bound, its time told to the profile and the trace. */
 static int plan_watched(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
     struct trace_span span = {0};

@@ -5,16 +5,7 @@
 
 #include "base/text.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-/* A copy from the C library's memory; NULL when there is none or the text is incomplete. */
-static inline char *text_out(const struct text *text) {
-    char *copy = text->failed ? NULL : malloc(text->length + 1);
-    if (!copy) return NULL;
-    if (text->length) memcpy(copy, text->at, text->length);
-    copy[text->length] = 0;
-    return copy;
-}
+/* A copy, from the same allocator; NULL when there is no memory or the text is incomplete. */
+char *text_out(const struct text *text);
 
 #endif

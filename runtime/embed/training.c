@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { STAGES_DEEP = 64, VALUES_SHOWN = 100, NAMES_SHOWN = 6 };
@@ -379,7 +380,7 @@ static void json_datas(struct text *out, const struct training *training) {
 static int tell(struct way *way, const struct network *network) {
     struct instance *instance = NULL;
     struct report report;
-    errors_begin(&report, &way->graph->runtime->from);
+    report_init(&report, &way->graph->runtime->from);
     int rc = graph_sample_of(way->graph, network, way->options, &report, &instance);
     for (const struct report_message *m = report.first; rc < 0 && m; m = m->next) report_add(way->report, m->code, m->at, "%s", m->text);
     if (rc == 0 && way->options->json) json_stage(way, network->training, instance);

@@ -67,6 +67,8 @@ void context_free(struct context *context) {
 }
 
 void context_reset(struct context *context) {
+void context_log_to(struct context *context, const struct logger *log) { context->log = log; }
+
     for (size_t s = 0; s < context->state_count; s++) context->states[s].filled = false;
     for (size_t f = 0; f < context->feed_count; f++) context->feeds[f].filled = false;
     context->run = 0, context->broken = false;

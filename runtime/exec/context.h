@@ -121,6 +121,7 @@ struct context {
     atomic_int cancel, failed;
     struct record *culprit;
     char message[MESSAGE_MOST];
+    const struct logger *log; /* NULL: none */
     struct buffer arena;
     struct buffer *outputs, *stages; /* by network output, input */
     size_t output_count, stage_count;

@@ -5,6 +5,7 @@
 #ifndef FLOW_EXEC_EXEC_H
 #define FLOW_EXEC_EXEC_H
 
+#include "base/log.h"
 #include "device/device.h"
 #include "exec/profile.h"
 #include "plan/plan.h"
@@ -13,7 +14,12 @@ struct model;
 struct context;
 
 int must_use model_new(const struct allocator *from, struct device *device, struct model **out);
-void model_free(struct model *model);
+void model_free(struct model *model); /* when the last that shares from it is freed, too */
+/* What borrowed values lie in: released with the model. */
+void model_keep(struct model *model, void *kept, void (*release)(void *kept));
+/* Parameters that nobody sets by hand are taken from `base` where it has one of the same name, shape and type, and with them what is packed
+ * from them. The base lives as long as the model. Before the first value. */
+void model_share(struct model *model, struct model *base);
 /* Gives a parameter its value: `bytes` are copied, or (borrowed) used where they lie for the model's life. Types f16, bf16, f32, f64 are
  * converted to the parameter's where they differ. Set before the first plan that needs it (later: FLOW_ERROR_USAGE); a shape that differs
  * is an error then. A parameter that is not given takes the value given for its name with `_l0` appended, if there is one. */
@@ -21,6 +27,12 @@ int must_use model_set(struct model *model, const char *name, const struct flow_
 /* Makes sure that every parameter of the instance has a value: given ones are checked (shape, type), others get their initial value.
  * `initialised` counts those. Any thread. */
 int must_use model_fill(struct model *model, const struct instance *instance, struct report *report, size_t *initialised);
+/* What is worth telling of where the values came from. */
+struct model_told {
+    size_t values, shared, given, initialised, unused; /* unused: given, but no parameter so far */
+    const char *first_initialised, *first_unused;
+};
+void model_told(const struct model *model, struct model_told *told);
 const struct flow_tensor *model_get(const struct model *model, const char *name);
 /* For training: every value is memory of the model's own, that may be written while no run is under way. */
 int must_use model_train(struct model *model);
@@ -35,6 +47,10 @@ void model_changed(struct model *model);
 
 int must_use context_new(const struct allocator *from, struct model *model, struct context **out);
 void context_free(struct context *context);
+/* Receives what operators log. Lives as long as the context. */
+void context_log_to(struct context *context, const struct logger *log);
+/* An output goes to the caller's memory, `bytes` of it (data NULL: to the context's own again): row-major, from its first byte. */
+int must_use context_output(struct context *context, size_t output, void *data, int64_t bytes);
 void context_reset(struct context *context); /* states, feeds and run number as at the start */
 /* From any thread or signal handler: the run under way, else the next one, ends with FLOW_ERROR_CANCELLED. */
 void context_cancel(struct context *context);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters by name, and what was packed from them. Both live as long as the model; entries never move, so that pointers to them may be
- * kept. One lock guards all: it is held while a parameter is filled or packed, so that two contexts that bind at once do it once. */
+ * kept. One lock guards all: it is held while a parameter is filled or packed, so that two contexts that bind at once do it once. A model
+ * may take parameters from another (`base`), which it keeps alive: locks are then taken from the sharer to the base, never back. */
 #include "exec/context.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 struct parameter {
     const char *name;
+    bool set;                 /* given by hand, not by a file: goes before what the base has */
+    bool used;                /* what was given became a value, of this parameter or of another name for it */
+    bool shared;              /* the value is the base's */
+    bool initialised;         /* nobody gave one */
     struct flow_tensor given; /* rank -1: not given */
     struct flow_tensor value; /* of the graph's type; rank -1: not yet */
     struct buffer copy;       /* of what was given */
@@ -20,6 +26,9 @@ struct packed {
     const char *param;
     uint64_t key;
     int64_t bytes;
+    int32_t products;     /* the kind that the host's products were of */
+    const void **sources; /* the parameters' data, param_count of them */
+    uint32_t source_count;
     struct buffer buffer; /* empty after model_changed */
 };
 
@@ -33,6 +42,10 @@ struct model {
     size_t count, capacity;
     struct packed *packed;
     bool trains;
+    atomic_int users; /* its graph, and models that share from it */
+    struct model *base;
+    void *kept; /* what borrowed values lie in */
+    void (*release)(void *kept);
 };
 
 struct device *model_device(const struct model *model) {
@@ -44,6 +57,7 @@ int model_new(const struct allocator *from, struct device *device, struct model 
     struct model *model = memory_new(from, sizeof *model);
     if (!model) return FLOW_ERROR_MEMORY;
     model->from = from, model->device = device;
+    atomic_init(&model->users, 1);
     arena_init(&model->arena, from);
     map_init(&model->names, &model->arena);
     if (pthread_mutex_init(&model->lock, NULL) != 0) {
@@ -67,14 +81,23 @@ static int buffer_new(struct model *model, int64_t bytes, struct buffer *buffer)
     return code;
 }
 
+void model_keep(struct model *model, void *kept, void (*release)(void *kept)) { model->kept = kept, model->release = release; }
+
+void model_share(struct model *model, struct model *base) {
+    atomic_fetch_add(&base->users, 1);
+    model->base = base;
+}
+
 void model_free(struct model *model) {
-    if (!model) return;
+    if (!model || atomic_fetch_sub(&model->users, 1) > 1) return;
     for (size_t i = 0; i < model->count; i++) {
         buffer_free(model, &model->parameters[i]->copy);
         buffer_free(model, &model->parameters[i]->own);
         buffer_free(model, &model->parameters[i]->wide);
     }
     for (struct packed *packed = model->packed; packed; packed = packed->next) buffer_free(model, &packed->buffer);
+    model_free(model->base);
+    if (model->release) model->release(model->kept);
     const struct allocator *from = model->from;
     memory_free(from, model->parameters, model->capacity * sizeof *model->parameters);
     arena_free(&model->arena);
@@ -110,7 +133,7 @@ static int set_locked(struct model *model, const char *name, const struct flow_t
     if (!parameter) return FLOW_ERROR_MEMORY;
     if (parameter->value.rank >= 0) return FLOW_ERROR_USAGE;
     buffer_free(model, &parameter->copy);
-    parameter->given.rank = -1;
+    parameter->given.rank = -1, parameter->set = !borrowed;
     bool aligned = (uintptr_t)value->data % (uintptr_t)dtype_bytes(value->dtype) == 0;
     if (borrowed && aligned && plan_contiguous(value)) {
         parameter->given = *value;
@@ -198,6 +221,24 @@ static int take_given(struct model *model, const struct instance *instance, cons
     return 0;
 }
 
+/* The base's value under this name, where it is what the graph wants. What only lies there as given becomes the base's value, if nothing
+ * has to be converted for that. */
+static bool take_shared(struct model *base, const struct instance_value *value, struct parameter *parameter) {
+    if (!base) return false;
+    pthread_mutex_lock(&base->lock);
+    struct parameter *found = find(base, value->name);
+    struct flow_tensor type = plan_packed_type(&value->type);
+    if (found && found->value.rank < 0 && found->given.rank >= 0 && !base->trains && found->given.dtype == type.dtype &&
+        same_shape(&found->given, &type)) {
+        found->value = type, found->value.data = found->given.data;
+        found->used = true;
+    }
+    bool takes = found && found->value.rank >= 0 && found->value.dtype == type.dtype && same_shape(&found->value, &type);
+    if (takes) parameter->value = found->value, parameter->shared = true;
+    pthread_mutex_unlock(&base->lock);
+    return takes || take_shared(base->base, value, parameter);
+}
+
 static int initialise(struct model *model, const struct instance *instance, const struct instance_value *value, struct parameter *parameter,
                       struct report *report) {
     int64_t bytes = 0;
@@ -216,8 +257,8 @@ static int initialise(struct model *model, const struct instance *instance, cons
 }
 
 /* Names of one layer's recurrent weights end in _l0 in many files. */
-static const struct parameter *given_under(const struct model *model, const char *name, char *room, size_t size) {
-    const struct parameter *parameter = find(model, name);
+static struct parameter *given_under(const struct model *model, const char *name, char *room, size_t size) {
+    struct parameter *parameter = find(model, name);
     if (parameter && parameter->given.rank >= 0) return parameter;
     int length = snprintf(room, size, "%s_l0", name);
     if (length < 0 || (size_t)length >= size) return NULL;
@@ -234,10 +275,12 @@ static int fill_one(struct model *model, const struct instance *instance, const 
         return refuse_shape(instance, value, &parameter->value, "it has been", report);
     }
     char room[512];
-    const struct parameter *given = given_under(model, value->name, room, sizeof room);
+    struct parameter *given = given_under(model, value->name, room, sizeof room);
+    if (given) given->used = true;
+    if (!(given && given->set) && !model->trains && take_shared(model->base, value, parameter)) return 0;
     if (given) return take_given(model, instance, value, &given->given, parameter, report);
     int code = initialise(model, instance, value, parameter, report);
-    if (code == 0) (*initialised)++;
+    if (code == 0) (*initialised)++, parameter->initialised = true;
     return code;
 }
 
@@ -262,34 +305,87 @@ int model_fill(struct model *model, const struct instance *instance, struct repo
     return code;
 }
 
+void model_told(const struct model *model, struct model_told *told) {
+    *told = (struct model_told){0};
+    pthread_mutex_t *lock = (pthread_mutex_t *)&model->lock;
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < model->count; i++) {
+        const struct parameter *parameter = model->parameters[i];
+        if (parameter->value.rank >= 0) told->values++;
+        if (parameter->shared) told->shared++;
+        if (parameter->given.rank >= 0) told->given++;
+        if (parameter->initialised && told->initialised++ == 0) told->first_initialised = parameter->name;
+        if (parameter->given.rank >= 0 && !parameter->used && told->unused++ == 0) told->first_unused = parameter->name;
+    }
+    pthread_mutex_unlock(lock);
+}
+
 /* ---- Packing ---- */
 
 void *model_wide(struct model *model, const char *name) {
     pthread_mutex_lock(&model->lock);
     struct parameter *parameter = find(model, name);
+    bool shared = !parameter || parameter->shared; /* no such name here: the base has it from its own base */
     int64_t count = 1;
-    for (int32_t a = 0; a < parameter->value.rank; a++) count *= parameter->value.shape[a];
-    if (!parameter->wide.data && buffer_new(model, count * dtype_bytes(FLOW_F32), &parameter->wide) == 0)
+    for (int32_t a = 0; !shared && a < parameter->value.rank; a++) count *= parameter->value.shape[a];
+    if (!shared && !parameter->wide.data && buffer_new(model, count * dtype_bytes(FLOW_F32), &parameter->wide) == 0)
         tensor_convert(parameter->wide.data, FLOW_F32, parameter->value.data, parameter->value.dtype, count, model->device->host->isa);
     pthread_mutex_unlock(&model->lock);
-    return parameter->wide.data;
+    return shared ? model_wide(model->base, name) : parameter->wide.data;
+}
+
+/* Is it made of the same parameters? */
+static bool same_sources(const struct packed *packed, const struct flow_call *call) {
+    if (packed->source_count != call->param_count) return false;
+    for (uint32_t i = 0; i < packed->source_count; i++)
+        if (packed->sources[i] != call->param[i].data) return false;
+    return true;
+}
+
+static struct packed *packed_find(struct model *model, const struct plan_packed *about, const struct flow_call *call) {
+    struct packed *packed = model->packed;
+    while (packed && (packed->key != about->key || packed->bytes != about->bytes || packed->products != call->host->products ||
+                      strcmp(packed->param, about->param) != 0 || !same_sources(packed, call)))
+        packed = packed->next;
+    return packed;
+}
+
+static struct packed *packed_add(struct model *model, const struct plan_packed *about, const struct flow_call *call) {
+    struct packed *packed = arena_new(&model->arena, sizeof *packed);
+    char *name = arena_text(&model->arena, about->param);
+    const void **sources = arena_array(&model->arena, call->param_count, sizeof *sources);
+    if (!packed || !name || !sources) return NULL;
+    for (uint32_t i = 0; i < call->param_count; i++) sources[i] = call->param[i].data;
+    *packed = (struct packed){model->packed, name, about->key, about->bytes, call->host->products, sources, call->param_count, {0}};
+    return model->packed = packed;
+}
+
+/* Where everything that is packed is the base's, so is the result. */
+static bool packs_shared(const struct model *model, const struct flow_call *call) {
+    bool any = false;
+    if (!model->base) return false;
+    for (uint32_t i = 0; i < call->param_count; i++) {
+        const void *data = call->param[i].data;
+        if (call->param[i].rank < 0 || !data) continue;
+        bool shared = false;
+        for (size_t p = 0; p < model->count && !shared; p++)
+            shared = model->parameters[p]->shared && model->parameters[p]->value.data == data;
+        if (!shared) return false;
+        any = true;
+    }
+    return any;
 }
 
 int model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
                  struct flow_call *call) {
     pthread_mutex_lock(&model->lock);
-    struct packed *packed = model->packed;
-    while (packed && (packed->key != about->key || packed->bytes != about->bytes || strcmp(packed->param, about->param) != 0))
-        packed = packed->next;
-    int code = 0;
-    if (!packed) {
-        packed = arena_new(&model->arena, sizeof *packed);
-        char *name = arena_text(&model->arena, about->param);
-        if (packed && name) {
-            *packed = (struct packed){.next = model->packed, .param = name, .key = about->key, .bytes = about->bytes};
-            model->packed = packed;
-        } else code = FLOW_ERROR_MEMORY;
+    if (packs_shared(model, call)) {
+        pthread_mutex_unlock(&model->lock);
+        return model_packed(model->base, about, prepare, call);
     }
+    int code = 0;
+    struct packed *packed = packed_find(model, about, call);
+    if (!packed && !(packed = packed_add(model, about, call))) code = FLOW_ERROR_MEMORY;
     if (code == 0 && !packed->buffer.data) {
         code = buffer_new(model, about->bytes, &packed->buffer);
         call->packed = packed->buffer.data;
@@ -312,6 +408,7 @@ static int own_value(struct model *model, struct parameter *parameter) {
     if (code < 0) return code;
     if (bytes) memcpy(parameter->own.data, parameter->value.data, (size_t)bytes);
     parameter->value.data = parameter->own.data;
+    parameter->shared = false;
     return 0;
 }
 

@@ -44,7 +44,20 @@ bool context_cancelled(void *owner) {
            atomic_load_explicit(&context->failed, memory_order_relaxed) != 0;
 }
 
-void context_log(void *owner, const char *format, ...) { (void)owner, (void)format; }
+/* "node 'a.mix': operator 'attention': ..." */
+void context_log(void *owner, const char *format, ...) {
+    const struct record *record = owner;
+    const struct logger *log = record->context->log;
+    if (!log || !log->write) return;
+    const struct instance *instance = record->binding->plan->instance;
+    const struct instance_node *node = record->step->node >= 0 ? &instance->nodes[record->step->node] : NULL;
+    char before[256] = "";
+    if (node && node->entry) snprintf(before, sizeof before, "node '%s': operator '%s': ", node->source->path, node->entry->op->name);
+    va_list arguments;
+    va_start(arguments, format);
+    log_vline(log, LOG_INFO, before, format, arguments);
+    va_end(arguments);
+}
 
 int context_report(struct context *context, int code, struct report *report) {
     int said = atomic_load(&context->failed);

@@ -4,6 +4,7 @@
 #ifndef FLOW_GRAPH_INSTANCE_H
 #define FLOW_GRAPH_INSTANCE_H
 
+#include "base/log.h"
 #include "graph/network.h"
 
 enum instance_kind {
@@ -115,6 +116,7 @@ struct instance_options {
     bool seeded;
     bool differentiate;             /* operators are asked what their backward needs */
     bool keep_all;                  /* `recompute: true` is passed over: for telling what it saves */
+    const struct logger *log;       /* receives what operators log; NULL */
     const struct network_ref *refs; /* values that are wanted beside the outputs: instance.refs */
     size_t ref_count;
 };

@@ -61,7 +61,17 @@ static int fail_at(void *owner, const char *name, int code, const char *format, 
     return code;
 }
 
-static void no_log(void *owner, const char *format, ...) { (void)owner, (void)format; }
+static void log_of_node(void *owner, const char *format, ...) {
+    const struct build_asking *asking = owner;
+    const struct logger *log = asking ? asking->build->options->log : NULL;
+    char before[256];
+    if (!log || !log->write) return;
+    snprintf(before, sizeof before, "node '%s': operator '%s': ", asking->source->path, asking->op->name);
+    va_list arguments;
+    va_start(arguments, format);
+    log_vline(log, LOG_INFO, before, format, arguments);
+    va_end(arguments);
+}
 static bool not_cancelled(void *owner) { return (void)owner, false; }
 static const void *no_extension(const struct flow_host *host, const char *id) { return (void)host, (void)id, NULL; }
 
@@ -79,7 +89,7 @@ struct flow_host *build_host(struct arena *arena, const struct flow_host *of) {
     host->size = sizeof *host;
     host->fail = fail, host->fail_at = fail_at, host->param = build_param_declare;
     if (!host->threads) host->threads = 1;
-    if (!host->log) host->log = no_log;
+    host->log = log_of_node;
     if (!host->cancelled) host->cancelled = not_cancelled;
     if (!host->extension) host->extension = no_extension;
     if (!host->gemm_packed_bytes) host->gemm_packed_bytes = plain_bytes;

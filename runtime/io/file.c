@@ -204,6 +204,21 @@ int tensor_file_map(const struct allocator *from, const char *path, struct repor
     return file_open(from, path, true, report, out);
 }
 
+int tensor_file_image(const struct allocator *from, const char *name, const void *bytes, size_t size, struct report *report,
+                      struct tensor_file **out) {
+    *out = NULL;
+    struct tensor_file *file = memory_new(from, sizeof *file);
+    if (!file) return report_memory(report);
+    arena_init(&file->arena, from);
+    file->mapping = (void *)(uintptr_t)bytes, file->mapping_size = size;
+    file->path = arena_text(&file->arena, name);
+    int status = !file->path ? report_memory(report) : size == 0 ? io_fail(report, FLOW_ERROR_FORMAT, name, "there are no bytes") : 0;
+    if (status == FLOW_OK && (status = io_safetensors_read(file, report)) == FLOW_ERROR_MEMORY) status = report_memory(report);
+    if (status < 0) tensor_file_close(file);
+    else *out = file;
+    return status;
+}
+
 void tensor_file_close(struct tensor_file *file) {
     if (!file) return;
     const struct allocator *from = file->arena.from;

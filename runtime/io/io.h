@@ -38,6 +38,9 @@ int must_use tensor_file_open(const struct allocator *from, const char *path, st
  * mapping of the file: where they are tells the place in the file, from which to read them; touching them trusts the file not to shrink,
  * and bools are not looked at. */
 int must_use tensor_file_map(const struct allocator *from, const char *path, struct report *report, struct tensor_file **out);
+/* A safetensors file's bytes in memory, that stay where they are until tensor_file_close; `name` stands in messages. */
+int must_use tensor_file_image(const struct allocator *from, const char *name, const void *bytes, size_t size, struct report *report,
+                               struct tensor_file **out);
 void tensor_file_close(struct tensor_file *file);
 const struct flow_tensor *tensor_file_get(const struct tensor_file *file, const char *name); /* NULL */
 const char *tensor_file_metadata(const struct tensor_file *file, const char *key);           /* NULL */

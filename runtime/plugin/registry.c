@@ -301,7 +301,7 @@ int registry_new(const struct allocator *from, const struct registry_options *op
     *out = NULL;
     struct registry *registry = memory_new(from, sizeof *registry);
     if (!registry) return FLOW_ERROR_MEMORY;
-    registry->from = from;
+    registry->from = from, registry->log = options->log;
     arena_init(&registry->arena, from), arena_init(&registry->scan, from);
     registry_forget(registry);
     if (pthread_mutex_init(&registry->lock, NULL) != 0) {

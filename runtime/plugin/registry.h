@@ -4,6 +4,7 @@
 #ifndef FLOW_PLUGIN_REGISTRY_H
 #define FLOW_PLUGIN_REGISTRY_H
 
+#include "base/log.h"
 #include "base/report.h"
 #include "base/text.h"
 
@@ -14,6 +15,8 @@ struct registry_options {
     const char *installed; /* the last folder searched; NULL: the one beside the library or program */
     const char *index;     /* the index file; NULL: plugins.index in the user's cache folder; "": none */
     bool only;             /* nothing but `path` is searched: neither the environment's folders, nor installed ones, nor those beside graphs */
+    bool only; /* nothing but `path` is searched: neither the environment's folders, nor installed ones, nor those beside graphs */
+    const struct logger *log; /* told of plugin files that cannot be used, and of an index that was behind; NULL */
     bool trust;            /* also from folders that others may write to */
 };
 

@@ -28,7 +28,7 @@ static int folder_add(struct registry *registry, size_t place, const char *path,
     if (!copy) return FLOW_ERROR_MEMORY;
     struct folder *at = registry->folders + place;
     memmove(at + 1, at, (registry->folder_count - place) * sizeof *at);
-    *at = (struct folder){copy, NULL, named};
+    *at = (struct folder){.path = copy, .named = named};
     registry->folder_count++;
     if (place <= registry->installed) registry->installed++;
     registry->scanned = false;
@@ -142,12 +142,25 @@ static bool offers_equal(const struct offer *a, const struct offer *b) {
     return equal;
 }
 
+/* A reason is logged when it is new. */
+static void tell(const struct registry *registry, const char *what, const char *path, const char *why, uint64_t *told) {
+    if (!why) return;
+    uint64_t hash = 1;
+    for (const char *c = why; *c; c++) hash = (hash ^ (uint8_t)*c) * 0x100000001B3u;
+    if (hash != *told) log_line(registry->log, LOG_WARNING, "%s %s: %s", what, path, why);
+    *told = hash;
+}
+
 int registry_file_open(struct registry *registry, struct source *source) {
     const bool indexed = source->state == SOURCE_INDEXED;
     const uint64_t before = indexed ? offer_hash(&source->offer) : 0;
     registry_forget(registry);
     int status = plugin_source_open(source);
-    if (!indexed || before != offer_hash(&source->offer)) registry->dirty = true;
+    const bool behind = indexed && before != offer_hash(&source->offer);
+    if (!indexed || behind) registry->dirty = true;
+    if (behind && source->state == SOURCE_OPEN)
+        log_line(registry->log, LOG_INFO, "plugin %s offers other names than the index %s says", source->path, registry->index);
+    tell(registry, "plugin", source->path, source->failure, &source->told);
     return status;
 }
 
@@ -193,6 +206,7 @@ static int file_scan(struct registry *registry, const struct folder_file *file, 
     if (file->refused) {
         plugin_source_reset(source);
         source->failure = arena_text(&source->arena, file->refused);
+        tell(registry, "plugin", source->path, source->failure, &source->told);
         return source->failure ? FLOW_OK : FLOW_ERROR_MEMORY;
     }
     if (!deep && known && source->state == SOURCE_INDEXED) return FLOW_OK;
@@ -211,6 +225,7 @@ int registry_scan(struct registry *registry, bool deep) {
         struct folder_file *files;
         size_t count;
         status = plugin_folder_list(&registry->scan, &registry->folders[i], registry->trust, &files, &count);
+        tell(registry, "plugin folder", registry->folders[i].path, registry->folders[i].refused, &registry->folders[i].told);
         for (size_t j = 0; status == FLOW_OK && j < count; j++) status = file_scan(registry, &files[j], &index, deep);
     }
     plugin_index_free(&index);

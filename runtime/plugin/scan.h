@@ -18,6 +18,7 @@ struct registry {
     size_t folder_count, folder_room;
     size_t installed;           /* folders from here on are searched last */
     const char *index;          /* NULL: none */
+    const struct logger *log;   /* NULL: none */
     bool trust, scanned, dirty; /* dirty: the index lacks something */
     struct {
     bool only;                  /* the folders are those of the options, and stay so */

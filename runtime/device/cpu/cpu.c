@@ -49,8 +49,12 @@ static void device_memory_free(struct device *device, void *block, int64_t bytes
 }
 
 struct cpu_scratch *cpu_scratch_take(struct cpu *cpu) {
+    struct cpu_scratch *scratch = NULL;
+    for (int i = 0; i < CPU_SPARE && !scratch; i++)
+        if (atomic_load_explicit(&cpu->spare[i], memory_order_relaxed)) scratch = atomic_exchange(&cpu->spare[i], NULL);
+    if (scratch) return scratch;
     pthread_mutex_lock(&cpu->lock);
-    struct cpu_scratch *scratch = cpu->scratch;
+    scratch = cpu->scratch;
     if (scratch) cpu->scratch = scratch->next;
     pthread_mutex_unlock(&cpu->lock);
     if (scratch) return scratch;
@@ -64,6 +68,10 @@ struct cpu_scratch *cpu_scratch_take(struct cpu *cpu) {
 
 void cpu_scratch_give(struct cpu *cpu, struct cpu_scratch *scratch) {
     if (!scratch) return;
+    for (int i = 0; i < CPU_SPARE; i++) {
+        struct cpu_scratch *none = NULL;
+        if (atomic_compare_exchange_strong(&cpu->spare[i], &none, scratch)) return;
+    }
     pthread_mutex_lock(&cpu->lock);
     scratch->next = cpu->scratch, cpu->scratch = scratch;
     pthread_mutex_unlock(&cpu->lock);
@@ -79,15 +87,21 @@ static const void *host_extension(const struct flow_host *host, const char *id) 
     return NULL;
 }
 
+static void scratch_free(const struct allocator *from, struct cpu_scratch *scratch) {
+    if (!scratch) return;
+    cpu_memory_free(from, scratch->at, CPU_SCRATCH);
+    memory_free(from, scratch, sizeof *scratch);
+}
+
 static void device_free(struct device *device) {
     struct cpu *cpu = (struct cpu *)device;
     if (!cpu) return;
     const struct allocator *from = cpu->from;
     pool_free(&cpu->pool);
+    for (int i = 0; i < CPU_SPARE; i++) scratch_free(from, atomic_load(&cpu->spare[i]));
     for (struct cpu_scratch *scratch = cpu->scratch, *next; scratch; scratch = next) {
         next = scratch->next;
-        cpu_memory_free(from, scratch->at, CPU_SCRATCH);
-        memory_free(from, scratch, sizeof *scratch);
+        scratch_free(from, scratch);
     }
     pthread_mutex_destroy(&cpu->lock);
     cpu_memory_free(from, cpu, sizeof *cpu);

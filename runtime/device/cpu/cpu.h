@@ -9,14 +9,16 @@
 struct cpu_scratch;
 
 /* The device comes first: a struct device * of this kind is a struct cpu *. */
+enum { CPU_SPARE = 16 };
 struct cpu {
     struct device device;
     struct flow_host host; /* host.device points back here */
     const struct allocator *from;
-    pthread_mutex_t lock; /* streams, events, the ready list, the scratch list */
+    pthread_mutex_t lock;                           /* streams, events, the ready list, the scratch list */
+    _Atomic(struct cpu_scratch *) spare[CPU_SPARE]; /* packing buffers that nobody uses: taken and given without the lock */
     struct stream *ready, *ready_last;
     int32_t synchronizing;       /* threads in cpu_stream_synchronize */
-    struct cpu_scratch *scratch; /* packing buffers that nobody uses */
+    struct cpu_scratch *scratch; /* those that found no place there */
     bool bf16;                   /* the processor multiplies pairs of bf16 numbers */
     struct pool pool;
 };

@@ -62,7 +62,14 @@ struct flow_runtime_options {
     void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
     void *resize_context;
     bool plugin_only;     /* plugin_path alone is searched: neither the environment's folders nor installed ones nor those beside graphs */
+    bool plugin_only;     /* plugin_path alone is searched: neither the environment's folders nor installed ones nor those beside graphs */
+    /* Receives what is worth knowing though nothing failed, a line at a time without its end; NULL: nobody. A plugin file that cannot be
+     * used beside those that can, parameters that no weights name, inputs that are copied or converted in every run, what operators log.
+     * [any thread, the library's too, several at once] Must not call the library. */
+    void (*log)(void *context, int32_t level, const char *text);
+    void *log_context;
     int64_t trace_events; /* > 0: what happens is recorded, the last so many events of each thread; see flow_runtime_trace_write */
+enum { FLOW_LOG_INFO = 1, FLOW_LOG_WARNING = 2 };
 };
 FLOW_EXPORT int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out);
 FLOW_EXPORT void flow_runtime_free(flow_runtime *runtime); /* after its graphs */
@@ -110,6 +117,14 @@ struct flow_graph_options {
     size_t set_count;
     const char *weights; /* in place of the graph's own; "": none */
     bool seeded;         /* `seed` replaces the graph's */
+    /* Weights as a safetensors file's bytes, in place of a file: used where they lie, so they stay until the graph is freed (and graphs
+     * that share with it). `weights`, if given, names them in messages. */
+    const void *weights_image;
+    size_t weights_size;
+    /* Another graph of this runtime: its parameters are used, without a copy, for those of the same name, shape and type here, and with
+     * them what kernels prepared from them. Goes before `weights`; flow_graph_set goes before it. All its parameters get their values
+     * now, so it takes no flow_graph_set afterwards. The two may be freed in any order, and run at once. */
+    const flow_graph *share;
     uint64_t seed;
 };
 FLOW_EXPORT int flow_graph_open(flow_runtime *runtime, const char *path, const struct flow_graph_options *options, flow_errors **errors,
@@ -393,6 +408,9 @@ FLOW_EXPORT double flow_wave_rate(const flow_wave *wave); /* 0: raw */
 FLOW_EXPORT int flow_wave_next(flow_wave *wave, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got,
                                flow_errors **errors);
 
+/* A safetensors file's bytes in memory, which stay there until flow_file_close; `name` stands in messages. */
+FLOW_EXPORT int flow_file_image(flow_runtime *runtime, const char *name, const void *bytes, size_t size, flow_errors **errors,
+                                flow_file **out);
 #ifdef __cplusplus
 }
 #endif
