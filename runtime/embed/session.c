@@ -165,6 +165,16 @@ int flow_session_input(flow_session *session, const char *name, const struct flo
     return errors_end(&report, errors, 0);
 }
 
+int flow_session_bind_output(flow_session *session, const char *output, void *data, size_t bytes, flow_errors **errors) {
+    struct report report;
+    errors_begin(&report, from_of(session));
+    int index = find_output(session, output, &report);
+    if (index < 0) return errors_end(&report, errors, index);
+    int64_t room = bytes < INT64_MAX ? (int64_t)bytes : INT64_MAX;
+    int rc = context_output(session->context, (size_t)index, data, room);
+    return errors_end(&report, errors, rc < 0 ? report_memory(&report) : 0);
+}
+
 int flow_session_feedback(flow_session *session, const char *input, const char *output, flow_errors **errors) {
     struct report report;
     errors_begin(&report, from_of(session));
@@ -201,6 +211,9 @@ static int convert_input(flow_session *session, size_t index, struct report *rep
         return report_add(report, FLOW_ERROR_TYPE, input->dtype_at, "input '%s' is %s in the graph, the tensor given is %s", input->name,
                           dtype_name(dtype), dtype_name(given->dtype));
     int64_t count = flow_tensor_count(given), bytes;
+    if (!session->copies[index].data)
+        log_line(&session->graph->runtime->log, LOG_INFO, "input '%s' is %s in the graph: the %s given are converted in every run",
+                 input->name, dtype_name(dtype), dtype_name(given->dtype));
     if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, index, bytes, report) < 0) return report_memory(report);
     *fed = flow_tensor_of(session->copies[index].data, dtype, given->rank, given->shape);
     for (int64_t i = 0; i < count; i++) element_write(fed->data, dtype, i, flow_tensor_real(given, i));
@@ -211,9 +224,6 @@ static int convert_input(flow_session *session, size_t index, struct report *rep
 static int feed_back(flow_session *session, size_t index, struct report *report) {
     const struct flow_tensor *last = &session->outputs[session->feedback[index]];
     int64_t count = flow_tensor_count(last), size = dtype_bytes(last->dtype);
-    if (!session->copies[index].data)
-        log_line(&session->graph->runtime->log, LOG_INFO, "input '%s' is %s in the graph: the %s given are converted in every run",
-                 input->name, dtype_name(dtype), dtype_name(given->dtype));
     if (copy_room(session, index, count * size, report) < 0) return FLOW_ERROR_MEMORY;
     struct flow_tensor made = flow_tensor_of(session->copies[index].data, last->dtype, last->rank, last->shape);
     for (int64_t i = 0; i < count; i++) {
@@ -270,16 +280,6 @@ static void evict_plan(flow_session *session) {
     plan_drop(session, gone);
 }
 
-static int make_plan(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
-    const flow_graph *graph = session->graph;
-    struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
-    if (!entry) return report_memory(report);
-    struct plan_options plan = {
-        .streams = session->options.streams, .device = FLOW_DEVICE_CPU, .host = &graph->host, .checked = session->options.checked != 0};
-    int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
-    if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
-    else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
-    if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
 /* What of the parameters may not be as meant. */
 static void tell_parameters(const flow_session *session, size_t initialised) {
     const struct logger *log = &session->graph->runtime->log;
@@ -297,9 +297,20 @@ static void tell_parameters(const flow_session *session, size_t initialised) {
                  told.first_unused, told.unused > 1 ? ", ..." : "");
 }
 
+static int make_plan(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
+    const flow_graph *graph = session->graph;
+    struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
+    if (!entry) return report_memory(report);
+    struct plan_options plan = {
+        .streams = session->options.streams, .device = FLOW_DEVICE_CPU, .host = &graph->host, .checked = session->options.checked != 0};
+    int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
+    if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
+    else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
+    if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
     size_t initialised = 0;
     if (rc == 0) rc = model_fill(graph->model, entry->instance, report, &initialised);
     session->initialised += initialised;
+    if (rc == 0) tell_parameters(session, initialised);
     if (rc < 0) {
         plan_drop(session, entry);
         return rc;
@@ -310,7 +321,6 @@ static void tell_parameters(const flow_session *session, size_t initialised) {
     return 0;
 }
 
-    if (rc == 0) tell_parameters(session, initialised);
 /* A new plan, bound, its time told to the profile and the trace. */
 static int plan_watched(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
     struct trace_span span = {0};

@@ -57,6 +57,7 @@ void context_free(struct context *context) {
         if (context->events[e]) context->device->api->event_free(context->events[e]);
     memory_free(from, context->outputs, context->output_count * sizeof *context->outputs);
     memory_free(from, context->stages, context->stage_count * sizeof *context->stages);
+    memory_free(from, context->given, context->given_count * sizeof *context->given);
     memory_free(from, context->states, context->state_count * sizeof *context->states);
     memory_free(from, context->feeds, context->feed_count * sizeof *context->feeds);
     memory_free(from, context->streams, context->stream_count * sizeof *context->streams);
@@ -66,9 +67,9 @@ void context_free(struct context *context) {
     memory_free(from, context, sizeof *context);
 }
 
-void context_reset(struct context *context) {
 void context_log_to(struct context *context, const struct logger *log) { context->log = log; }
 
+void context_reset(struct context *context) {
     for (size_t s = 0; s < context->state_count; s++) context->states[s].filled = false;
     for (size_t f = 0; f < context->feed_count; f++) context->feeds[f].filled = false;
     context->run = 0, context->broken = false;
@@ -79,11 +80,11 @@ void context_cancel(struct context *context) { atomic_store_explicit(&context->c
 
 void context_uncancel(struct context *context) { atomic_store_explicit(&context->cancel, 0, memory_order_relaxed); }
 
+void context_check(struct context *context, bool finite) { context->checked = true, context->finite = finite; }
+
 void context_number(struct context *context, uint64_t run) { context->run = run; }
 
 /* ---- What is kept ---- */
-void context_check(struct context *context, bool finite) { context->checked = true, context->finite = finite; }
-
 
 static const struct instance_value *feed_value(const struct context *context, size_t index) {
     const struct binding *binding = context->current;
@@ -136,6 +137,13 @@ static int lengthen(const struct allocator *from, void **at, size_t *count, size
     return 0;
 }
 
+int context_output(struct context *context, size_t output, void *data, int64_t bytes) {
+    if (!data && output >= context->given_count) return 0;
+    int code = lengthen(context->from, (void **)&context->given, &context->given_count, output + 1, sizeof *context->given);
+    if (code == 0) context->given[output] = (struct exec_given){data, bytes};
+    return code;
+}
+
 static int make_queues(struct context *context, const struct plan *plan) {
     size_t streams = (size_t)plan->stream_count, events = (size_t)plan->event_count;
     if (streams < 2) return 0;
@@ -163,7 +171,8 @@ static int make_room(struct context *context, const struct plan *plan) {
     if (code == 0) code = context_room(context, &context->arena, plan->bytes);
     for (size_t o = 0; o < instance->output_count && code == 0; o++) {
         int64_t bytes;
-        if (plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes))
+        bool given = o < context->given_count && context->given[o].data && !context->checked;
+        if (!given && plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes))
             code = context_room(context, &context->outputs[o], bytes);
     }
     return code == 0 ? make_queues(context, plan) : code;
@@ -192,6 +201,7 @@ void context_forget(struct context *context, const struct plan *plan) {
 int context_bind(struct context *context, const struct plan *plan, struct report *report) {
     struct binding *binding = context->current;
     context->host.products = plan->instance->products;
+    context->guarded = false;
     if (!binding || binding->plan != plan)
         for (binding = context->bindings; binding && binding->plan != plan;) binding = binding->next;
     if (binding) {
@@ -203,7 +213,6 @@ int context_bind(struct context *context, const struct plan *plan, struct report
     if (code < 0) return code;
     if (make_room(context, plan) < 0) return report_memory(report);
     code = binding_new(context, plan, report, &binding);
-    context->guarded = false;
     if (code < 0) return code;
     code = states_bind(binding, report);
     if (code == 0) code = binding_once(binding, report);

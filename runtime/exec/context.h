@@ -113,18 +113,26 @@ struct exec_feed {
     bool filled;
 };
 
+/* The caller's memory for an output. */
+struct exec_given {
+    void *data; /* NULL: none */
+    int64_t bytes;
+};
+
 struct context {
     const struct allocator *from;
+    const struct logger *log; /* NULL: none */
     struct model *model;
     struct device *device;
     struct flow_host host;
     atomic_int cancel, failed;
     struct record *culprit;
     char message[MESSAGE_MOST];
-    const struct logger *log; /* NULL: none */
     struct buffer arena;
     struct buffer *outputs, *stages; /* by network output, input */
     size_t output_count, stage_count;
+    struct exec_given *given; /* by network output; given_count 0: none is bound */
+    size_t given_count;
     struct exec_state *states;
     size_t state_count;
     struct exec_feed *feeds;
@@ -137,6 +145,8 @@ struct context {
     size_t event_count;
     uint64_t run, clock;
     bool profiling, broken;
+    bool checked, finite;   /* see context_check */
+    bool guarded;           /* checked: buffers have guards for the current plan */
     struct profile profile; /* while profiling */
     struct context_times *times;
     size_t times_count;
@@ -146,8 +156,6 @@ struct context {
 int must_use context_room(struct context *context, struct buffer *buffer, int64_t bytes);
 void context_room_free(struct context *context, struct buffer *buffer);
 
-    bool checked, finite;   /* see context_check */
-    bool guarded;           /* checked: buffers have guards for the current plan */
 /* checked.c: checked contexts only. */
 enum { CHECKED_GUARD = 64 };
 static inline int64_t context_guard(const struct context *context) { return context->checked ? CHECKED_GUARD : 0; }
@@ -181,6 +189,11 @@ static inline void binding_point(struct binding *binding, struct group *group, c
 /* profile.c: brings what was counted into the context's profile; names for the trace, where there is one. */
 void profile_take(struct binding *binding);
 int must_use binding_label(struct binding *binding);
+
+/* outputs.c: where this run's outputs go, before it, and what they are, after it. */
+int must_use outputs_begin(struct binding *binding, const struct flow_tensor *inputs, struct report *report);
+void *outputs_data(const struct context *context, int32_t output);
+void outputs_end(struct binding *binding);
 
 /* once.c: what is computed when a plan is bound. */
 int must_use binding_once(struct binding *binding, struct report *report);

@@ -55,6 +55,10 @@ void context_reset(struct context *context); /* states, feeds and run number as 
 /* From any thread or signal handler: the run under way, else the next one, ends with FLOW_ERROR_CANCELLED. */
 void context_cancel(struct context *context);
 void context_uncancel(struct context *context);
+/* Before anything is bound; plans must be made with `checked`. Each call is looked round: guard bytes on both sides of all memory it may
+ * write, outputs and workspace poisoned before, inputs and parameters unchanged after, outputs wholly written; `finite`: no NaN from finite
+ * inputs. What a kernel does wrong ends the run, naming node, operator and buffer. */
+void context_check(struct context *context, bool finite);
 /* The number of the next run: what random operators draw by. */
 void context_number(struct context *context, uint64_t run);
 /* What is kept from run to run but for `reset: never` starts anew. */
@@ -71,10 +75,6 @@ int must_use context_trace(struct context *context, const struct flow_tensor *in
 /* Ties the plan to the context: prepares what is not packed yet, sizes arena, states and outputs. Plans of one network only. Does little
  * when the plan was bound before: a context remembers its last plans, so that pieces of a few sizes may take turns. */
 int must_use context_bind(struct context *context, const struct plan *plan, struct report *report);
-/* Before anything is bound; plans must be made with `checked`. Each call is looked round: guard bytes on both sides of all memory it may
- * write, outputs and workspace poisoned before, inputs and parameters unchanged after, outputs wholly written; `finite`: no NaN from finite
- * inputs. What a kernel does wrong ends the run, naming node, operator and buffer. */
-void context_check(struct context *context, bool finite);
 /* Before a plan is freed: what was bound to it goes. */
 void context_forget(struct context *context, const struct plan *plan);
 /* One run of the bound plan. inputs: by network input, with the planned types and extents, any strides. On success *outputs (by network

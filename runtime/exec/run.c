@@ -209,6 +209,9 @@ static int take_input(struct binding *binding, struct group *group, const struct
         return 0;
     }
     struct buffer *stage = &context->stages[group->index];
+    if (!stage->data && !context->checked)
+        log_line(context->log, LOG_INFO, "input '%s' is not given row-major: it is copied in every run",
+                 instance->values[instance->inputs[group->index]].name);
     if (!plan_bytes(want, &bytes) || context_room(context, stage, bytes) < 0) return report_memory(report);
     if (aligned) tensor_copy(stage->data, given);
     else if (plan_contiguous(given)) memcpy(stage->data, given->data, (size_t)bytes);
@@ -226,30 +229,22 @@ static int point_all(struct binding *binding, const struct flow_tensor *inputs, 
         int code = 0;
         switch (group->place) {
         case PLACE_INPUT: code = take_input(binding, group, &inputs[group->index], report); break;
-        case PLACE_OUTPUT: binding_point(binding, group, context->outputs[group->index].data); break;
+        case PLACE_OUTPUT: binding_point(binding, group, outputs_data(context, group->index)); break;
         case PLACE_FEED: binding_point(binding, group, context->feeds[group->index].buffer.data); break;
         default: binding_point(binding, group, context->arena.data); break;
         }
         if (code < 0) return code;
     }
+    if (context->checked) checked_run(binding);
     return 0;
-}
-
-static void finish_outputs(struct binding *binding) {
-    const struct plan *plan = binding->plan;
-    size_t count = plan->instance->output_count;
-    for (size_t o = 0; o < count; o++) {
-        binding->outputs[o].data = binding->context->outputs[o].data;
-        if (plan->dynamic[o]) binding->outputs[o].shape[0] = binding->records[plan->dynamic[o] - 1].call.out[plan->dynamic_row[o]].shape[0];
-    }
 }
 
 int context_run(struct context *context, const struct flow_tensor *inputs, struct report *report, const struct flow_tensor **outputs) {
     struct binding *binding = context->current;
     *outputs = NULL;
     if (!binding) return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "no plan is bound");
-    if (context->checked) checked_run(binding);
-    int code = point_all(binding, inputs, report);
+    int code = outputs_begin(binding, inputs, report);
+    if (code == 0) code = point_all(binding, inputs, report);
     if (code == 0) code = states_begin(binding, report);
     if (code < 0) return code;
     for (size_t d = 0; d < binding->dynamic_count; d++) binding->dynamics[d].tensor->shape[0] = binding->dynamics[d].most;
@@ -266,7 +261,7 @@ int context_run(struct context *context, const struct flow_tensor *inputs, struc
         return code;
     }
     states_end(binding);
-    finish_outputs(binding);
+    outputs_end(binding);
     *outputs = binding->outputs;
     return 0;
 }

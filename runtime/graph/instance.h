@@ -142,6 +142,8 @@ struct instance_samples;
 int must_use instance_samples_new(const struct allocator *from, const struct network *network, const struct instance_options *options,
                                   struct instance_samples **out);
 void instance_samples_free(struct instance_samples *samples);
+/* Of the body of a loop, node `node`; to be freed before `all`. */
+int must_use instance_samples_body(const struct instance_samples *all, size_t node, struct instance_samples **out);
 void instance_samples_shape(const struct instance_samples *samples, const struct instance *instance, int32_t value, struct text *out);
 
 /* Are two pieces planned alike? (extents of inputs and incoming states, flush) */

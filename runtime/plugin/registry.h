@@ -14,10 +14,9 @@ struct registry_options {
     const char *path;      /* folders or plugin files, ':' between them, searched before FLOW_PLUGIN_PATH's; NULL */
     const char *installed; /* the last folder searched; NULL: the one beside the library or program */
     const char *index;     /* the index file; NULL: plugins.index in the user's cache folder; "": none */
-    bool only;             /* nothing but `path` is searched: neither the environment's folders, nor installed ones, nor those beside graphs */
+    bool trust;            /* also from folders that others may write to */
     bool only; /* nothing but `path` is searched: neither the environment's folders, nor installed ones, nor those beside graphs */
     const struct logger *log; /* told of plugin files that cannot be used, and of an index that was behind; NULL */
-    bool trust;            /* also from folders that others may write to */
 };
 
 int must_use registry_new(const struct allocator *from, const struct registry_options *options, struct registry **out);

@@ -20,8 +20,8 @@ struct registry {
     const char *index;          /* NULL: none */
     const struct logger *log;   /* NULL: none */
     bool trust, scanned, dirty; /* dirty: the index lacks something */
-    struct {
     bool only;                  /* the folders are those of the options, and stay so */
+    struct {
         struct map found; /* name -> entry */
         const struct registry_entry **all;
         size_t all_count;

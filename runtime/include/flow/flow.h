@@ -61,16 +61,15 @@ struct flow_runtime_options {
     /* Where memory comes from: as realloc (block NULL: allocate, new_size 0: free), thread-safe. NULL: the C library. */
     void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
     void *resize_context;
-    bool plugin_only;     /* plugin_path alone is searched: neither the environment's folders nor installed ones nor those beside graphs */
+    int64_t trace_events; /* > 0: what happens is recorded, the last so many events of each thread; see flow_runtime_trace_write */
     bool plugin_only;     /* plugin_path alone is searched: neither the environment's folders nor installed ones nor those beside graphs */
     /* Receives what is worth knowing though nothing failed, a line at a time without its end; NULL: nobody. A plugin file that cannot be
      * used beside those that can, parameters that no weights name, inputs that are copied or converted in every run, what operators log.
      * [any thread, the library's too, several at once] Must not call the library. */
     void (*log)(void *context, int32_t level, const char *text);
     void *log_context;
-    int64_t trace_events; /* > 0: what happens is recorded, the last so many events of each thread; see flow_runtime_trace_write */
-enum { FLOW_LOG_INFO = 1, FLOW_LOG_WARNING = 2 };
 };
+enum { FLOW_LOG_INFO = 1, FLOW_LOG_WARNING = 2 };
 FLOW_EXPORT int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out);
 FLOW_EXPORT void flow_runtime_free(flow_runtime *runtime); /* after its graphs */
 
@@ -117,6 +116,7 @@ struct flow_graph_options {
     size_t set_count;
     const char *weights; /* in place of the graph's own; "": none */
     bool seeded;         /* `seed` replaces the graph's */
+    uint64_t seed;
     /* Weights as a safetensors file's bytes, in place of a file: used where they lie, so they stay until the graph is freed (and graphs
      * that share with it). `weights`, if given, names them in messages. */
     const void *weights_image;
@@ -125,7 +125,6 @@ struct flow_graph_options {
      * them what kernels prepared from them. Goes before `weights`; flow_graph_set goes before it. All its parameters get their values
      * now, so it takes no flow_graph_set afterwards. The two may be freed in any order, and run at once. */
     const flow_graph *share;
-    uint64_t seed;
 };
 FLOW_EXPORT int flow_graph_open(flow_runtime *runtime, const char *path, const struct flow_graph_options *options, flow_errors **errors,
                                 flow_graph **out);
@@ -149,6 +148,9 @@ FLOW_EXPORT struct flow_graph_port flow_graph_output(const flow_graph *graph, si
 /* What `run:` says under a key (NULL: nothing); of a mapping under `key`, entry by entry (false after the last). */
 FLOW_EXPORT const char *flow_graph_run_option(const flow_graph *graph, const char *key);
 FLOW_EXPORT bool flow_graph_run_entry(const flow_graph *graph, const char *key, size_t index, const char **name, const char **value);
+/* The variables of the file's `vars:` in its order, with the defaults as written (*value NULL: one without a default, or a list); false
+ * after the last. Lives as long as the graph. */
+FLOW_EXPORT bool flow_graph_variable(const flow_graph *graph, size_t index, const char **name, const char **value);
 
 /* Gives a parameter its value, copied; before the first session. */
 FLOW_EXPORT int flow_graph_set(flow_graph *graph, const char *param, const struct flow_tensor *value, flow_errors **errors);
@@ -171,6 +173,26 @@ struct flow_describe_options {
 FLOW_EXPORT int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *options, flow_errors **errors, char **text);
 /* A drawing: format "svg", "dot" or "mermaid". */
 FLOW_EXPORT int flow_graph_draw(flow_graph *graph, const char *format, flow_errors **errors, char **text);
+/* The same with more to say. Copies that `repeat` made are drawn once, "x 6"; where there are thousands of nodes, the deepest boxes
+ * are drawn closed. The same graph gives the same bytes. */
+struct flow_draw_time {
+    const char *node; /* as struct flow_times has it */
+    double seconds;
+};
+struct flow_draw_options {
+    uint32_t size;
+    const char *format; /* "svg" (NULL: that), "dot", "mermaid"; "json": boxes, nodes with ports, shapes, parameters and places in the file,
+                           edges, operators; by the numbers that the svg has in data-n, data-f, data-t and data-g */
+    const char *stream;         /* a symbol: what its streaming keeps is told */
+    const char *const *extents; /* "T=100": shapes are then numbers; otherwise they are given in the graph's symbols */
+    size_t extent_count;
+    int32_t streams;                    /* most independent branches at once; 0 or 1: one stream */
+    const struct flow_draw_time *times; /* laid over the nodes as warmth */
+    size_t time_count;
+    int32_t depth; /* boxes within so many others are drawn closed: 1 the outermost already; 0: as deep as fits */
+    bool unfold;   /* copies that `repeat` made one by one */
+};
+FLOW_EXPORT int flow_graph_draw_as(flow_graph *graph, const struct flow_draw_options *options, flow_errors **errors, char **text);
 
 /* ---- Sessions: one caller's runs ------------------------------------------------------------------------------------ */
 
@@ -187,7 +209,7 @@ struct flow_session_options {
     int32_t streams;    /* most independent branches at once; 0: as the graph says, else 1 */
     const char *stream; /* the symbol along which the sequence comes in pieces; NULL: whole */
     bool profile;
-    bool gradients; /* each run also gives the gradients by the graph's floating inputs and parameters */
+    bool gradients;  /* each run also gives the gradients by the graph's floating inputs and parameters */
     int32_t checked; /* FLOW_CHECK_*; 0: nothing, at no cost */
 };
 FLOW_EXPORT int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out);
@@ -199,6 +221,10 @@ FLOW_EXPORT int flow_session_input(flow_session *session, const char *name, cons
 FLOW_EXPORT int flow_session_feedback(flow_session *session, const char *input, const char *output, flow_errors **errors);
 /* One run; when streaming one piece, the bound inputs being the piece. */
 FLOW_EXPORT int flow_session_run(flow_session *session, flow_errors **errors);
+/* The output is written to the caller's memory, from its first byte in row-major order (data NULL: to the session's again). It must be
+ * aligned for the type, overlap no input and no other output, and hold the output of every run: one that is too small is an error of the
+ * run before anything is computed. Stays bound; flow_session_output then points there. */
+FLOW_EXPORT int flow_session_bind_output(flow_session *session, const char *output, void *data, size_t bytes, flow_errors **errors);
 /* Streaming: the last piece (it may be of extent 0): what is held back comes out. The next run starts a new sequence. */
 FLOW_EXPORT int flow_session_finish(flow_session *session, flow_errors **errors);
 /* An output of the last run, valid until the next; NULL: no such output. */
@@ -382,6 +408,9 @@ FLOW_EXPORT double flow_tensor_real(const struct flow_tensor *tensor, int64_t in
 
 /* A file of tensors (.safetensors .npy .wav .csv), read without copying where the format allows. */
 FLOW_EXPORT int flow_file_open(flow_runtime *runtime, const char *path, flow_errors **errors, flow_file **out);
+/* A safetensors file's bytes in memory, which stay there until flow_file_close; `name` stands in messages. */
+FLOW_EXPORT int flow_file_image(flow_runtime *runtime, const char *name, const void *bytes, size_t size, flow_errors **errors,
+                                flow_file **out);
 FLOW_EXPORT void flow_file_close(flow_file *file);
 FLOW_EXPORT size_t flow_file_count(const flow_file *file);
 FLOW_EXPORT const char *flow_file_name(const flow_file *file, size_t index);
@@ -408,9 +437,6 @@ FLOW_EXPORT double flow_wave_rate(const flow_wave *wave); /* 0: raw */
 FLOW_EXPORT int flow_wave_next(flow_wave *wave, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got,
                                flow_errors **errors);
 
-/* A safetensors file's bytes in memory, which stay there until flow_file_close; `name` stands in messages. */
-FLOW_EXPORT int flow_file_image(flow_runtime *runtime, const char *name, const void *bytes, size_t size, flow_errors **errors,
-                                flow_file **out);
 #ifdef __cplusplus
 }
 #endif
