@@ -40,3 +40,11 @@ endforeach()
 install(FILES docs/examples/smooth.yaml DESTINATION ${CMAKE_INSTALL_DATADIR}/flow/graphs COMPONENT tools)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT tools)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev FILES_MATCHING PATTERN "*.md" PATTERN "*.c" PATTERN "*.yaml")
+
+# ---- Manual pages and completion, from flowrun itself ----
+if(TARGET manuals)
+  install(DIRECTORY ${CMAKE_BINARY_DIR}/manuals/man1 DESTINATION ${CMAKE_INSTALL_MANDIR} COMPONENT tools)
+  install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/flowrun DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT tools)
+  install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/_flowrun DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT tools)
+  install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/flowrun.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT tools)
+endif()

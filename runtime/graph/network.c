@@ -120,7 +120,8 @@ static void read_run(struct reader *reader, const struct environment *environmen
 static void read_sections(struct reader *reader, const struct environment *environment, struct network *network,
                           const struct document *root) {
     const struct document *doc = document_get(root, "doc"), *weights = document_get(root, "weights"), *seed = document_get(root, "seed");
-    const struct document *run = document_get(root, "run");
+    const struct document *run = document_get(root, "run"), *vars = document_get(root, "vars");
+    network->vars = vars && vars->kind == DOCUMENT_MAPPING ? vars : NULL;
     network->name = file_text(reader, environment, root, "name");
     network->doc = doc && doc->kind == DOCUMENT_SCALAR ? doc->text : NULL;
     if (weights) read_weights(reader, environment, network, weights);

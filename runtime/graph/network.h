@@ -145,7 +145,8 @@ struct network {
     uint64_t seed;
     struct network_run *run;
     size_t run_count;
-    struct training *training; /* graph/training.h; NULL: no `train` section */
+    const struct document *vars; /* the file's `vars:`, as written; NULL */
+    struct training *training;   /* graph/training.h; NULL: no `train` section */
     struct network_unused *unused;
     size_t unused_count;
 };

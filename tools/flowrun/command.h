@@ -36,6 +36,7 @@ struct subcommand; /* see table.h */
 /* Parses everything after the subcommand. 0, or EXIT_USAGE after saying what is wrong. */
 int command_parse(struct command *command, const struct subcommand *subcommand, int count, char **words);
 void command_free(struct command *command);
+int command_add(struct pairs *pairs, const char *value); /* 0, or EXIT_FAILED: no memory */
 
 /* Shows a list of errors on standard error, frees it, and gives the exit status for it: 2 for wrong usage and wrong graphs, 1 for runs
  * that failed. */
@@ -74,6 +75,9 @@ int command_check(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
 int command_help(struct command *command);
+int command_man(struct command *command);
+int command_completion(struct command *command);
+int command_unknown(const char *word); /* there is no subcommand of this name: says which is near */
 
 /* SIGINT and SIGTERM cancel this session, this trainer (NULL: none). */
 void interrupt_watch(flow_session *session);

@@ -75,7 +75,7 @@ int command_help(struct command *command) {
         return EXIT_DONE;
     }
     const struct subcommand *subcommand = table_command(command->graph);
-    if (!subcommand) return command_say(EXIT_USAGE, "there is no command '%s'; flowrun --help lists them", command->graph);
+    if (!subcommand) return command_unknown(command->graph);
     help_of(stdout, subcommand);
     return EXIT_DONE;
 }

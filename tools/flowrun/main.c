@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "flowrun/complete.h"
 #include "flowrun/help.h"
 
 #include <signal.h>
@@ -44,7 +45,7 @@ static bool is_file(const char *path) {
     return strcmp(path, "-") == 0 || stat(path, &about) == 0 || strchr(path, '/') || strstr(path, ".yaml") || strstr(path, ".yml");
 }
 
-static int unknown_command(const char *word) {
+int command_unknown(const char *word) {
     struct nearest nearest = {.word = word};
     for (const struct subcommand *subcommand = table_commands; subcommand->name; subcommand++) nearest_offer(&nearest, subcommand->name);
     if (nearest.best) return command_say(EXIT_USAGE, "there is no command or graph '%s' (did you mean '%s'?)", word, nearest.best);
@@ -80,9 +81,10 @@ static void show_help(const struct subcommand *chosen, const char *operand) {
 }
 
 static int run_command(int count, char **words) {
+    if (strcmp(words[1], "complete") == 0) return complete_words(count - 2, words + 2, &of_graph);
     const struct subcommand *chosen = table_command(words[1]);
     struct command command = {.name = chosen ? chosen->name : "run"};
-    if (!chosen && words[1][0] != '-' && !is_file(words[1])) return unknown_command(words[1]);
+    if (!chosen && words[1][0] != '-' && !is_file(words[1])) return command_unknown(words[1]);
     char *line = join(words, count);
     command.line = line;
     int skip = chosen ? 2 : 1, status = command_parse(&command, chosen ? chosen : &of_graph, count - skip, words + skip);

@@ -58,7 +58,7 @@ static int unknown_option(const struct subcommand *subcommand, const char *name,
     return command_say(EXIT_USAGE, "there is no option --%s; flowrun %s--help shows those there are", word, usage);
 }
 
-static int add_word(struct pairs *pairs, const char *value) {
+int command_add(struct pairs *pairs, const char *value) {
     const char **grown = realloc(pairs->at, (pairs->count + 1) * sizeof *grown);
     if (!grown) return command_say(EXIT_FAILED, "out of memory");
     pairs->at = grown;
@@ -68,7 +68,7 @@ static int add_word(struct pairs *pairs, const char *value) {
 
 static int add_pair(struct pairs *pairs, const char *name, const char *value) {
     if (!strchr(value, '=')) return command_say(EXIT_USAGE, "--%s takes NAME=VALUE, found '%s'", name, value);
-    return add_word(pairs, value);
+    return command_add(pairs, value);
 }
 
 static int parse_integer(const char *name, const char *value, long long low, long long high, long long *out) {
@@ -153,7 +153,7 @@ static int take_operand(struct command *command, const struct subcommand *subcom
     }
     if (count == 0) command->graph = word;
     else if (count == 1) command->file = word;
-    else return add_word(&command->rest, word);
+    else return command_add(&command->rest, word);
     return 0;
 }
 

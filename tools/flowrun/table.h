@@ -17,8 +17,11 @@ enum {
     SHOW = 1 << 6,
     OPS = 1 << 7,
     HELP = 1 << 8,
+    MAN = 1 << 9,
+    COMPLETION = 1 << 10,
 
     GRAPHS = RUN | TRAIN | GRAD | VERIFY | CHECK | SHOW, /* read a graph */
+    TEXTS = HELP | MAN | COMPLETION,                     /* print what is in these tables */
     ALL = 0x7fffffff
 };
 
@@ -50,6 +53,7 @@ struct subcommand {
     int (*run)(struct command *command);
     const char *operands;        /* as usage shows them: "GRAPH FILE" */
     enum value_kind operand[2];  /* what the first and the others are */
+    const char *operand_choices; /* of its values, as `choices` below; NULL */
     int32_t most;                /* operands; INT32_MAX: any number */
     const char *summary;         /* a line without a full stop */
     const char *description;     /* paragraphs, an empty line between them */

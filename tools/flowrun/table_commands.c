@@ -39,12 +39,15 @@ const struct subcommand table_commands[] = {
          "{dir}`, else runs/NAME) with checkpoints, metrics.jsonl, curve.svg and run.html, a page with the curves that refreshes while it "
          "trains.\n\n"
          "Ctrl-C ends a training after a last checkpoint; --resume goes on from it as if it had never stopped.",
-     .examples = EXAMPLES{"forty steps of a small language model",
-                          "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 40 --dir runs/first",
-                          "twenty more, with the weights into a file that `run --weights` reads",
-                          "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 60 --dir runs/first --resume "
-                          "--save runs/first/weights.safetensors",
-                          NULL}},
+     .examples =
+         EXAMPLES{"forty steps of a small language model",
+                  "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 40 --dir runs/first",
+                  "twenty more, with the weights into a file that `run --weights` reads",
+                  "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 60 --dir runs/first --resume "
+                  "--save runs/first/weights.safetensors",
+                  "another rate of learning, in a folder of its own",
+                  "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --set lr=0.01 --steps 40 --dir runs/second",
+                  NULL}},
     {.bit = COMPARE,
      .name = "compare",
      .run = command_compare,
@@ -78,6 +81,7 @@ const struct subcommand table_commands[] = {
      .run = command_verify,
      .operands = "GRAPH FILE",
      .operand = {VALUE_GRAPH, VALUE_FILE},
+     .operand_choices = "safetensors",
      .most = 2,
      .summary = "compare a graph's outputs with recorded ones",
      .description =
@@ -126,6 +130,32 @@ const struct subcommand table_commands[] = {
          "inputs, outputs, parameters and attributes, and an example. Everything printed comes from the operators' own tables.",
      .examples = EXAMPLES{"the list", "flowrun ops", "all about one", "flowrun ops attention", "completion of graph files in an editor",
                           "flowrun ops --schema >graph.schema.json", NULL}},
+    {.bit = MAN,
+     .name = "man",
+     .run = command_man,
+     .operands = "[COMMAND]",
+     .operand = {VALUE_COMMAND},
+     .most = 1,
+     .summary = "a manual page, in roff",
+     .description =
+         "Writes the page of flowrun, or of one of its commands, to standard output: what `man` formats. An installed flowrun has "
+         "them at hand: man flowrun, man flowrun-run.",
+     .examples = EXAMPLES{"read one that is not installed", "flowrun man run >run.1 && man ./run.1", NULL}},
+    {.bit = COMPLETION,
+     .name = "completion",
+     .run = command_completion,
+     .operands = "SHELL",
+     .operand = {VALUE_CHOICE},
+     .operand_choices = "bash|zsh|fish",
+     .most = 1,
+     .summary = "what makes bash, zsh or fish complete command lines",
+     .description =
+         "Writes a script for the shell to standard output. Commands, options, files by their endings, operators, and the variables, "
+         "inputs "
+         "and outputs of the graph on the command line are completed. An installed flowrun has brought the scripts with it.\n\n"
+         "bash: source <(flowrun completion bash) in ~/.bashrc. zsh: source <(flowrun completion zsh) in ~/.zshrc, after compinit. fish: "
+         "flowrun completion fish >~/.config/fish/completions/flowrun.fish.",
+     .examples = EXAMPLES{"for this shell", "source <(flowrun completion bash)", NULL}},
     {.bit = HELP,
      .name = "help",
      .run = command_help,
