@@ -9,7 +9,9 @@ set(FLOW_CMAKE_FOLDER ${CMAKE_INSTALL_LIBDIR}/cmake/flow)
 install(TARGETS flow
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime
           NAMELINK_COMPONENT dev)
-install(TARGETS ${PLUGIN_TARGETS} LIBRARY DESTINATION ${FLOW_PLUGIN_FOLDER} COMPONENT runtime)
+set(INSTALLED_PLUGINS ${PLUGIN_TARGETS})
+list(REMOVE_ITEM INSTALLED_PLUGINS plugin_template) # to copy, not to use
+install(TARGETS ${INSTALLED_PLUGINS} LIBRARY DESTINATION ${FLOW_PLUGIN_FOLDER} COMPONENT runtime)
 install(TARGETS flowrun RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 install(FILES ${FLOW_STATIC_INSTALLED} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
 install(DIRECTORY runtime/include/flow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev FILES_MATCHING PATTERN "*.h")
@@ -38,7 +40,7 @@ foreach(graph silero-vad fsmn-vad stories260k char-lm)
   install(DIRECTORY graphs/${graph} DESTINATION ${CMAKE_INSTALL_DATADIR}/flow/graphs COMPONENT tools)
 endforeach()
 install(FILES docs/examples/smooth.yaml DESTINATION ${CMAKE_INSTALL_DATADIR}/flow/graphs COMPONENT tools)
-install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT tools)
+install(FILES README.md LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT tools)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev FILES_MATCHING PATTERN "*.md" PATTERN "*.c" PATTERN "*.yaml")
 
 # ---- Manual pages and completion, from flowrun itself ----
@@ -48,3 +50,5 @@ if(TARGET manuals)
   install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/_flowrun DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT tools)
   install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/flowrun.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT tools)
 endif()
+
+include(cmake/package.cmake)
