@@ -257,7 +257,7 @@ static const struct flow_kernel pair_kernels[] = {
 
 const struct flow_operator add_operator = {
     PAIR_OPERATOR("add", "the sum of two or more", "y = a + b + ...   (integers modulo 2^bits)", many_in, add_infer),
-    .example = "y: {op: add, in: [x, y, z]}"};
+    .example = "sum: {op: add, in: [x, y, z]}"};
 const struct flow_operator mul_operator = {
     PAIR_OPERATOR("mul", "the product of two or more", "y = a * b * ...   (integers modulo 2^bits)", many_in, mul_infer),
     .example = "y: {op: mul, in: x, with: {value: 0.5}}"};

@@ -49,6 +49,7 @@ static const struct flow_kernel kernels[] = {
 
 const struct flow_operator last_operator = {
     .size = sizeof(struct flow_operator),
+    .flags = FLOW_OP_BY_PIECE,
     .name = "last",
     .summary = "the newest position of a sequence, or of each piece of a stream; a view",
     .equation = "y = x[..., T - 1 : T, ...]; a piece of extent 0 gives extent 0",

@@ -23,9 +23,11 @@ struct command {
     const char *inputs, *outputs, *weights, *cotangents, *save;
     const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
     const char *trace;
+    const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
     int32_t threads, streams;
     int64_t steps;     /* 0: not given */
     const char *color; /* "auto", "always", "never" */
+    bool checked;      /* run: FLOW_CHECK_* */
     bool seeded, json, quiet, verbose, profile, schema, resume, gradients, help;
     uint64_t seed;
     double rtol, atol; /* < 0: as the file says */
@@ -72,6 +74,7 @@ int command_compare(struct command *command);
 int command_grad(struct command *command);
 int command_verify(struct command *command);
 int command_check(struct command *command);
+int command_check_plugin(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
 int command_help(struct command *command);

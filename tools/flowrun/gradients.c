@@ -21,7 +21,8 @@ struct checking {
     flow_runtime *runtime;
     double tolerance;
     int agree, differ, unchecked;
-    bool designed; /* the graph holds an operator whose gradient is no derivative */
+    struct gradients_found *found; /* told there in place of printing; NULL */
+    bool designed;                 /* the graph holds an operator whose gradient is no derivative */
     struct draw draw;
 };
 
@@ -113,6 +114,13 @@ static void print_verdict(struct checking *checking, const char *node, const cha
     const struct command *command = checking->command;
     bool holds = verdict->beyond <= checking->tolerance, silent = holds && command->quiet;
     holds ? checking->agree++ : checking->differ++;
+    struct gradients_found *found = checking->found;
+    if (found) {
+        if (holds && verdict->worst > found->worst) found->worst = verdict->worst;
+        if (!holds && checking->differ == 1)
+            snprintf(found->said, sizeof found->said, "by %s off by %.2g: %s", role, verdict->worst, verdict->where);
+        return;
+    }
     if (command->json) {
         printf("{\"node\": ");
         print_string(stdout, node, strlen(node));
@@ -134,7 +142,9 @@ static void print_verdict(struct checking *checking, const char *node, const cha
 static void print_unchecked(struct checking *checking, const char *node, const char *op, const char *why, flow_errors *errors, bool wrong) {
     const char *text = flow_errors_count(errors) ? flow_errors_get(errors, 0).text : why ? why : "out of memory";
     wrong ? checking->differ++ : checking->unchecked++;
-    if (checking->command->json) {
+    if (checking->found) {
+        if (!checking->found->said[0]) snprintf(checking->found->said, sizeof checking->found->said, "%s", text);
+    } else if (checking->command->json) {
         printf("{\"node\": ");
         print_string(stdout, node, strlen(node));
         printf(", \"op\": \"%s\", \"holds\": %s, \"why\": ", op, wrong ? "false" : "null");
@@ -264,7 +274,11 @@ static void note_blocks(struct checking *checking, const struct flow_alone_node 
 static int check_operators(struct checking *checking, flow_graph *graph, const struct flow_tensor *inputs) {
     flow_errors *errors = NULL;
     flow_alone *alone = NULL;
-    if (flow_alone_new(graph, inputs, &errors, &alone) < 0) return command_fail_graph(checking->command, errors);
+    if (flow_alone_new(graph, inputs, &errors, &alone) < 0) {
+        if (!checking->found) return command_fail_graph(checking->command, errors);
+        print_unchecked(checking, "", "", NULL, errors, true);
+        return EXIT_FAILED;
+    }
     for (size_t n = 0; n < flow_alone_count(alone) && !interrupted(); n++) {
         const struct flow_alone_node *node = flow_alone_at(alone, n);
         struct flow_tensor *tensors = calloc(node->input_count + 1, sizeof *tensors);
@@ -473,4 +487,13 @@ int gradients_check(const struct command *command, flow_runtime *runtime) {
     sources_close(&sources);
     flow_graph_free(graph);
     return rc == 0 && checking.differ ? EXIT_FAILED : rc;
+}
+
+int gradients_of(flow_runtime *runtime, flow_graph *graph, const struct flow_tensor *inputs, struct gradients_found *found) {
+    struct command command = {.name = "check", .graph = "example", .rtol = -1, .quiet = true};
+    struct checking checking = {.command = &command, .runtime = runtime, .tolerance = tolerance, .found = found, .draw = {.key = 1}};
+    *found = (struct gradients_found){0};
+    int rc = check_operators(&checking, graph, inputs);
+    found->agree = checking.agree, found->differ = checking.differ, found->unchecked = checking.unchecked;
+    return rc ? FLOW_ERROR_GRAPH : 0;
 }

@@ -19,6 +19,8 @@ enum {
     HELP = 1 << 8,
     MAN = 1 << 9,
     COMPLETION = 1 << 10,
+    CHECK_PLUGIN = 1 << 20,
+    NEW_OP = 1 << 21,
 
     GRAPHS = RUN | TRAIN | GRAD | VERIFY | CHECK | SHOW, /* read a graph */
     TEXTS = HELP | MAN | COMPLETION,                     /* print what is in these tables */

@@ -108,6 +108,23 @@ const struct subcommand table_commands[] = {
      .examples = EXAMPLES{"what is in it", "flowrun check docs/examples/smooth.yaml", "for a sequence of 100",
                           "flowrun check docs/examples/smooth.yaml --extent T=100", "are its gradients right",
                           "flowrun check docs/examples/smooth.yaml --gradients --extent T=6", NULL}},
+    {.bit = CHECK_PLUGIN,
+     .name = "check-plugin",
+     .run = command_check_plugin,
+     .operands = "FILE.so ...",
+     .operand = {VALUE_FILE, VALUE_FILE},
+     .operand_choices = "so",
+     .most = INT32_MAX,
+     .summary = "try a plugin's operators in every way they must survive",
+     .description =
+         "Opens the plugin alone, and runs the example of each operator in a process of its own: on other types and extents (0, 1, odd), "
+         "between guard bytes, over its input, in pieces, on 1, 2, 3 and 7 threads, on each instruction set, in four sessions at once, "
+         "with "
+         "each allocation failing once; gradients against central differences. A crash or an endless loop is a failed check like any "
+         "other.\n\n"
+         "A line a check: ok, or FAIL with what was found. --verbose also shows those that do not apply, and why.",
+     .examples = EXAMPLES{"a plugin", "flowrun check-plugin build/release/plugins/template.so", "a family of the library's own operators",
+                          "flowrun check-plugin --builtin loss", NULL}},
     {.bit = SHOW,
      .name = "show",
      .run = command_show,

@@ -47,6 +47,11 @@ const struct option table_options[] = {
      "compares every operator's gradients, and the graph's, with central differences"},
     {"extent", OPTION_PAIR, AT(extent), "SYMBOL=N", VALUE_SYMBOL, NULL, CHECK, checking,
      "the extent of a symbol, for the memory plan and --gradients; may be repeated"},
+    {"checked", OPTION_FLAG, AT(checked), NULL, VALUE_NONE, NULL, RUN | VERIFY, checking,
+     "looks after each operator whether it wrote beyond its buffers or into what it may only read, left an output unwritten, or made "
+     "NaN of numbers: names it; about half as fast"},
+    {"builtin", OPTION_TEXT, AT(builtin), "FAMILY", VALUE_ANY, NULL, CHECK_PLUGIN, checking,
+     "the library's own operators of one family (as `flowrun ops --json` says under \"plugin\"), or all"},
     {"rtol", OPTION_REAL, AT(rtol), "REAL", VALUE_NUMBER, NULL, VERIFY | CHECK, checking,
      "allowed error as a share of the largest value; of verify 1e-4 or as the file says, of check --gradients 1e-5"},
     {"atol", OPTION_REAL, AT(atol), "REAL", VALUE_NUMBER, NULL, VERIFY, checking, "allowed error beside that; 1e-5 or as the file says"},
@@ -62,7 +67,7 @@ const struct option table_options[] = {
     {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS, machine, "most threads at once; all cores by default"},
     {"streams", OPTION_NUMBER, AT(streams), "N", VALUE_NUMBER, NULL, GRAPHS & ~SHOW, machine, "most independent branches at once"},
     {"device", OPTION_TEXT, AT(device), "NAME", VALUE_ANY, NULL, GRAPHS, machine, "where it runs: cpu"},
-    {"plugin-path", OPTION_TEXT, AT(plugin_path), "DIRS", VALUE_FOLDER, NULL, ALL & ~TEXTS, machine,
+    {"plugin-path", OPTION_TEXT, AT(plugin_path), "DIRS", VALUE_FOLDER, NULL, ALL & ~(TEXTS | NEW_OP | CHECK_PLUGIN), machine,
      "folders, ':' between them, where plugins are looked for first"},
 
     {"profile", OPTION_FLAG, AT(profile), NULL, VALUE_NONE, NULL, RUN | GRAD | VERIFY | TRAIN, printing,
@@ -72,6 +77,7 @@ const struct option table_options[] = {
     {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | TEXTS), printing, "prints JSON, for programs"},
     {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(OPS | TEXTS), printing,
      "prints nothing but errors and what was asked for"},
+    {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK_PLUGIN, printing, "also shows checks that do not apply, and why"},
     {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK, printing, "prints more: kernels, the place of each tensor"},
     {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, RUN | GRAD | TRAIN, printing, "with --profile: every node"},
     {"color", OPTION_TEXT, AT(color), "WHEN", VALUE_CHOICE, "auto|always|never", ALL, printing,

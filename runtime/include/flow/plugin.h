@@ -455,7 +455,8 @@ struct flow_operator {
 enum {
     FLOW_OP_RANDOM = 1 << 0,    /* draws: never computed once for all runs */
     FLOW_OP_POINTWISE = 1 << 1, /* each output element depends on the like elements alone: streams along any axis */
-    FLOW_OP_VALUE = 1 << 2      /* no inputs, the same result in every run: computed once */
+    FLOW_OP_VALUE = 1 << 2,     /* no inputs, the same result in every run: computed once */
+    FLOW_OP_BY_PIECE = 1 << 3   /* what a stream gives depends on how it is cut into pieces, by intent (the last row of each) */
 };
 
 /* Pointers, so that each operator can stand in a file of its own. */
