@@ -202,7 +202,8 @@ Test(binding, numbers_have_a_point_under_a_locale_with_a_comma) {
     cr_assert(flow_session_input(session, "x", &in, NULL) == 0 && flow_session_run(session, NULL) == 0);
     cr_assert(fabs(flow_tensor_real(flow_session_output(session, "y"), 0) - 9.25) < 0.26);
     struct flow_describe_options describe = {.size = sizeof describe, .json = true};
-    cr_assert(flow_graph_describe(graph, &describe, NULL, &text) == 0 && !strstr(text, "0,"));
+    cr_assert(flow_graph_describe(graph, &describe, NULL, &text) == 0);
+    for (const char *c = strchr(text, ','); c; c = strchr(c + 1, ',')) cr_assert(c[1] < '0' || c[1] > '9', "%.20s", c - 1);
     flow_text_free(text);
     char again[8];
     snprintf(again, sizeof again, "%.1f", 0.5);
