@@ -26,6 +26,8 @@ struct command {
     const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
     int32_t threads, streams;
     int64_t steps;     /* 0: not given */
+    const char *search, *markdown; /* of ops */
+    bool names;
     const char *color; /* "auto", "always", "never" */
     bool checked;      /* run: FLOW_CHECK_* */
     bool seeded, json, quiet, verbose, profile, schema, resume, gradients, help;

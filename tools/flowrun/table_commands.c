@@ -145,7 +145,8 @@ const struct subcommand table_commands[] = {
      .description =
          "Without a name: a list of operators, optimisers and sources of data, the plugins' too. With one: what it computes, its "
          "inputs, outputs, parameters and attributes, and an example. Everything printed comes from the operators' own tables.",
-     .examples = EXAMPLES{"the list", "flowrun ops", "all about one", "flowrun ops attention", "completion of graph files in an editor",
+     .examples = EXAMPLES{"the list", "flowrun ops", "all about one", "flowrun ops attention", "which have to do with windows",
+                          "flowrun ops --search window", "completion of graph files in an editor",
                           "flowrun ops --schema >graph.schema.json", NULL}},
     {.bit = MAN,
      .name = "man",

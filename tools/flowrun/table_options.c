@@ -62,6 +62,11 @@ const struct option table_options[] = {
      "f64: everything in double precision; bf16: factors of products rounded to it"},
     {"seed", OPTION_SEED, AT(seed), "N", VALUE_NUMBER, NULL, GRAPHS, graph, "of initial values and of draws, in place of the graph's"},
 
+    {"search", OPTION_TEXT, AT(search), "WORD", VALUE_ANY, NULL, OPS, printing,
+     "those whose name, summary, equation, reference or attributes hold WORD"},
+    {"names", OPTION_FLAG, AT(names), NULL, VALUE_NONE, NULL, OPS, printing, "nothing but the names, a line each"},
+    {"markdown", OPTION_TEXT, AT(markdown), "DIR", VALUE_FOLDER, NULL, OPS, printing,
+     "writes the reference there: a page for each plugin, an index, a table of what runs where"},
     {"schema", OPTION_FLAG, AT(schema), NULL, VALUE_NONE, NULL, OPS, printing, "a JSON Schema of graph files, for editors"},
 
     {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS, machine, "most threads at once; all cores by default"},
