@@ -365,6 +365,7 @@ struct instance_samples {
     struct samples samples;
     struct instance *made[SETS];
     bool complete;
+    bool borrowed; /* the bodies of another's */
 };
 
 int instance_samples_new(const struct allocator *from, const struct network *network, const struct instance_options *options,
@@ -394,9 +395,21 @@ int instance_samples_new(const struct allocator *from, const struct network *net
 
 void instance_samples_free(struct instance_samples *all) {
     if (!all) return;
-    for (int set = 0; set < SETS; set++) instance_free(all->made[set]);
-    arena_free(&all->samples.arena);
+    for (int set = 0; set < SETS && !all->borrowed; set++) instance_free(all->made[set]);
+    if (!all->borrowed) arena_free(&all->samples.arena);
     memory_free(all->from, all, sizeof *all);
+}
+
+int instance_samples_body(const struct instance_samples *all, size_t node, struct instance_samples **out) {
+    struct instance_samples *body = *out = memory_new(all->from, sizeof *body);
+    if (!body) return FLOW_ERROR_MEMORY;
+    *body = *all;
+    body->borrowed = true;
+    for (int set = 0; set < SETS && all->complete; set++) {
+        body->made[set] = node < all->made[set]->node_count ? all->made[set]->nodes[node].body : NULL;
+        body->complete = body->complete && body->made[set];
+    }
+    return 0;
 }
 
 void instance_samples_shape(const struct instance_samples *all, const struct instance *instance, int32_t value, struct text *out) {

@@ -102,6 +102,15 @@ struct network_node {
     int32_t segment;   /* nodes of one segment (`recompute: true`) are computed again for backward, together; 0: kept */
 };
 
+/* An instance of a subgraph, whose nodes have its number; 0: the network itself. In order of the file, those within it after it. */
+struct network_scope {
+    const char *path;  /* "body.2"; of 0: NULL, of a loop's body the loop's */
+    const char *graph; /* name of the subgraph; NULL */
+    struct position at;
+    int32_t outer;        /* the scope it stands in; -1 of 0 */
+    int32_t copy, copies; /* of `repeat`: this one's number, and how many; 0 and 0 without */
+};
+
 struct network_output {
     const char *name;
     struct network_ref from; /* NETWORK_NOTHING where an error was told about it */
@@ -138,7 +147,8 @@ struct network {
     size_t output_count;
     int32_t segment_count; /* of nodes that are computed again, numbered from 1 */
     int32_t scope_count;   /* scopes are numbered from 0 (the file) */
-    const char *weights;   /* path as written, relative to the graph file; NULL */
+    struct network_scope *scopes;
+    const char *weights; /* path as written, relative to the graph file; NULL */
     struct position weights_at;
     struct network_rename *renames;
     size_t rename_count;
@@ -146,7 +156,7 @@ struct network {
     struct network_run *run;
     size_t run_count;
     const struct document *vars; /* the file's `vars:`, as written; NULL */
-    struct training *training;   /* graph/training.h; NULL: no `train` section */
+    struct training *training; /* graph/training.h; NULL: no `train` section */
     struct network_unused *unused;
     size_t unused_count;
 };

@@ -324,6 +324,9 @@ static struct frame *instance(struct reader *reader, struct frame *outer, struct
                             .path = path,
                             .param_path = param_path,
                             .at = item->at,
+                            .graph = name,
+                            .outer = body ? -1 : outer->scope,
+                            .copy = (int32_t)item->copy_count,
                             .root = body != NULL};
     frame->file_environment = file ? environment : outer->file_environment;
     frame->segment = body ? 0 : read_segment(reader, outer, item, outer->segment);
@@ -379,6 +382,7 @@ static bool expand_copies(struct reader *reader, struct frame *frame, struct ite
         if (!item->copies[i]) return false;
         item->copy_count++;
     }
+    for (size_t i = 0; item->repeated && i < item->copy_count; i++) item->copies[i]->copies = (int32_t)item->copy_count;
     return !reader->stopped;
 }
 

@@ -162,6 +162,17 @@ static bool write_outputs(struct reader *reader, struct network *network, struct
     return network->outputs != NULL;
 }
 
+static bool write_scopes(struct reader *reader, struct network *network, const struct unit *unit) {
+    network->scopes = reader_new(reader, unit->frame_count, sizeof *network->scopes);
+    for (size_t i = 0; network->scopes && i < unit->frame_count; i++) {
+        const struct frame *frame = unit->frames[i];
+        network->scopes[frame->scope] =
+            (struct network_scope){frame->path, frame->graph, frame->at, frame->outer, frame->copy, frame->copies};
+    }
+    if (network->scopes) network->scopes[0].outer = -1;
+    return network->scopes != NULL;
+}
+
 static bool write_network(struct sort *sort) {
     struct reader *reader = sort->reader;
     struct unit *unit = sort->unit;
@@ -180,7 +191,8 @@ static bool write_network(struct sort *sort) {
         network->nodes[i] = draft->node;
     }
     network->node_count = sort->count, unit->final = final;
-    return write_inputs(reader, network, unit->frames[0]) && write_outputs(reader, network, unit->frames[0], final);
+    return write_scopes(reader, network, unit) && write_inputs(reader, network, unit->frames[0]) &&
+           write_outputs(reader, network, unit->frames[0], final);
 }
 
 bool order_unit(struct reader *reader, struct unit *unit) {

@@ -89,6 +89,8 @@ struct frame {
     const char *path, *param_path; /* NULL: the file */
     struct position at;            /* of the node's key */
     int32_t scope;
+    int32_t outer, copy, copies; /* see network_scope */
+    const char *graph;
     int32_t segment;  /* of its nodes: see network_node */
     struct map names; /* -> index into items */
     struct item *items;
