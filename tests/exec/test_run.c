@@ -389,6 +389,6 @@ Test(exec, a_kernel_that_writes_where_it_may_not_is_found) {
     expect_caught(writes_behind, "node 'n0': operator 'scale': it wrote behind the end of its output 'y' (16 bytes): up to byte 16");
     expect_caught(writes_in_front,
                   "node 'n0': operator 'scale': it wrote in front of the start of its output 'y' (16 bytes): from byte -8 on");
-    expect_caught(writes_its_input, "node 'n0': operator 'scale': it changed its input 'a', which it may only read");
-    expect_caught(writes_behind_its_input, "node 'n0': operator 'scale': it wrote behind the end of its input 'a' (16 bytes): up to byte 23");
+    expect_caught(writes_its_input, "node 'n0': operator 'scale': it changed its input 'x', which it may only read");
+    expect_caught(writes_behind_its_input, "node 'n0': operator 'scale': it wrote behind the end of its input 'x' (16 bytes): up to byte 23");
 }
