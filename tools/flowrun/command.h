@@ -23,6 +23,8 @@ struct command {
     const char *inputs, *outputs, *weights, *cotangents, *save;
     const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
     const char *trace;
+    const char *written; /* import: --output NAME.yaml */
+    struct pairs state;  /* import: IN=OUT */
     const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
     int32_t threads, streams;
     int64_t steps;     /* 0: not given */
@@ -79,6 +81,7 @@ int command_check(struct command *command);
 int command_check_plugin(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
+int command_import(struct command *command);
 int command_help(struct command *command);
 int command_man(struct command *command);
 int command_completion(struct command *command);

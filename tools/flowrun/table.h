@@ -21,6 +21,7 @@ enum {
     COMPLETION = 1 << 10,
     CHECK_PLUGIN = 1 << 20,
     NEW_OP = 1 << 21,
+    IMPORT = 1 << 23,
 
     GRAPHS = RUN | TRAIN | GRAD | VERIFY | CHECK | SHOW, /* read a graph */
     TEXTS = HELP | MAN | COMPLETION,                     /* print what is in these tables */

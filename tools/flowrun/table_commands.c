@@ -125,6 +125,22 @@ const struct subcommand table_commands[] = {
          "A line a check: ok, or FAIL with what was found. --verbose also shows those that do not apply, and why.",
      .examples = EXAMPLES{"a plugin", "flowrun check-plugin build/release/plugins/template.so", "a family of the library's own operators",
                           "flowrun check-plugin --builtin loss", NULL}},
+    {.bit = IMPORT,
+     .name = "import",
+     .run = command_import,
+     .operands = "MODEL.onnx",
+     .operand = {VALUE_FILE},
+     .operand_choices = "onnx",
+     .most = 1,
+     .summary = "write an ONNX model as a graph and its weights",
+     .description =
+         "Reads a model of opset 13 to 21 and writes NAME.yaml, a graph to read and to change, and NAME.safetensors. What is not covered "
+         "is "
+         "listed by node, with the reason; then nothing is written.\n\n"
+         "Symbols in the shapes of the model's inputs stay symbols. An input on whose value branches of the model depend (a sampling rate) "
+         "is given a number by --set. States that the model wants carried from run to run by hand are carried by the graph with --state.",
+     .examples = EXAMPLES{"a recurrent network whose state the graph keeps",
+                          "flowrun import tests/onnx/gru_17.onnx --state h=hn --output gru.yaml", NULL}},
     {.bit = SHOW,
      .name = "show",
      .run = command_show,

@@ -19,6 +19,8 @@ const struct option table_options[] = {
     {"output", OPTION_PAIR, AT(output), "NAME=FILE", VALUE_OUTPUT, "safetensors|npy|wav|csv", RUN, data,
      "writes output NAME, in the format that the file's ending says; - prints it (text as text, numbers as lines of "
      "JSON); may be repeated"},
+    {"output", OPTION_TEXT, AT(written), "NAME.yaml", VALUE_FILE, "yaml", IMPORT, data,
+     "where the graph is written, its weights beside it as NAME.safetensors; by default the model's name, in this folder"},
     {"outputs", OPTION_TEXT, AT(outputs), "FILE", VALUE_FILE, "safetensors", RUN, data, "all outputs into one .safetensors"},
     {"outputs", OPTION_TEXT, AT(outputs), "FILE", VALUE_FILE, "safetensors", GRAD, data,
      "all gradients into one .safetensors: grad.in.NAME, grad.param.NODE.PARAM"},
@@ -57,6 +59,10 @@ const struct option table_options[] = {
     {"atol", OPTION_REAL, AT(atol), "REAL", VALUE_NUMBER, NULL, VERIFY, checking, "allowed error beside that; 1e-5 or as the file says"},
 
     {"set", OPTION_PAIR, AT(set), "NAME=VALUE", VALUE_VARIABLE, NULL, GRAPHS, graph, "a variable of the graph (`vars:`); may be repeated"},
+    {"set", OPTION_PAIR, AT(set), "NAME=NUMBER", VALUE_ANY, NULL, IMPORT, graph,
+     "a number for a symbol in the shapes of the model's inputs, or for an input of one number; may be repeated"},
+    {"state", OPTION_PAIR, AT(state), "IN=OUT", VALUE_ANY, NULL, IMPORT, graph,
+     "what output OUT gives is input IN of the next run: the graph keeps it; may be repeated"},
     {"weights", OPTION_TEXT, AT(weights), "FILE", VALUE_FILE, "safetensors", GRAPHS, graph, "in place of the graph's own"},
     {"precision", OPTION_TEXT, AT(precision), "TYPE", VALUE_CHOICE, "f32|f64|bf16", GRAPHS, graph,
      "f64: everything in double precision; bf16: factors of products rounded to it"},
@@ -79,7 +85,7 @@ const struct option table_options[] = {
      "where the time went: by node and by operator, with operations and bytes a second beside what the machine gives, measured now"},
     {"trace", OPTION_TEXT, AT(trace), "FILE", VALUE_FILE, "json", RUN | GRAD | VERIFY | TRAIN, printing,
      "writes what happened when, on which thread, for Perfetto (ui.perfetto.dev) or chrome://tracing"},
-    {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | TEXTS), printing, "prints JSON, for programs"},
+    {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | IMPORT | TEXTS), printing, "prints JSON, for programs"},
     {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(OPS | TEXTS), printing,
      "prints nothing but errors and what was asked for"},
     {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK_PLUGIN, printing, "also shows checks that do not apply, and why"},
