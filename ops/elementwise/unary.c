@@ -67,7 +67,7 @@ int elementwise_unary(struct flow_infer *infer, int32_t op, double k0, double k1
     e->narrow = x->dtype == FLOW_F16 || x->dtype == FLOW_BF16;
     e->kernel = ISA_PICK(unary_table, infer->host->isa)->of[e->narrow ? FLOW_F32 : x->dtype];
     map_plan(&e->map, &infer->out[0], &x, 1, cost);
-    infer->flops = (double)e->map.count;
+    infer->flops = (double)e->map.count * (cost > 0.15 ? 20 * cost : 1); /* functions that are polynomials: 20 operations a nanosecond */
     infer->bytes = 2.0 * (double)(e->map.count * e->map.out_bytes);
     unary_function(e, op, k0);
     if (!infer->differentiated) return FLOW_OK;

@@ -294,8 +294,9 @@ static int fill(struct builder *builder) {
     binding->loops = arena_array(arena, plan->step_count, sizeof *binding->loops);
     binding->seconds = arena_array(arena, plan->step_count, sizeof *binding->seconds);
     binding->least = arena_array(arena, plan->step_count, sizeof *binding->least);
+    binding->grown = arena_array(arena, plan->step_count, sizeof *binding->grown);
     binding->calls = arena_array(arena, plan->step_count, sizeof *binding->calls);
-    if (!binding->records || !binding->loops || !binding->seconds || !binding->least || !binding->calls)
+    if (!binding->records || !binding->loops || !binding->seconds || !binding->least || !binding->grown || !binding->calls)
         return report_memory(builder->report);
     if (plan->once_bytes) {
         struct device *device = binding->context->device;

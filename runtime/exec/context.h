@@ -87,6 +87,7 @@ struct binding {
     size_t segment_count;
     void *once;
     double *seconds, *least; /* by step: in all calls; the shortest */
+    double *grown;           /* by step: bytes read of states that grow */
     uint64_t *calls;
     double within;                     /* seconds spent in the records of a loop's body */
     const struct trace_label **labels; /* by step, for the trace; NULL: none is written */
@@ -186,7 +187,9 @@ static inline void binding_point(struct binding *binding, struct group *group, c
     }
 }
 
-/* profile.c: brings what was counted into the context's profile; names for the trace, where there is one. */
+/* profile.c: bytes that a call reads of states that have grown; brings what was counted into the context's profile; names for the trace,
+ * where there is one. */
+double profile_grown(const struct record *record);
 void profile_take(struct binding *binding);
 int must_use binding_label(struct binding *binding);
 

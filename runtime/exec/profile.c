@@ -71,11 +71,34 @@ static double tensor_bytes(const struct plan_tensor *t, uint32_t count) {
     return sum;
 }
 
+/* Rows of an appended state stay where they are: how many are read is known in the run alone (profile_grown). */
+static bool appended(const struct plan *plan, const struct plan_step *step, uint32_t i) {
+    const struct instance *instance = plan->instance;
+    const struct flow_state *about = instance->states[instance->nodes[step->node].state + (int32_t)i].about;
+    return about && (about->flags & FLOW_APPENDED);
+}
+
+double profile_grown(const struct record *record) {
+    const struct plan_step *step = record->step;
+    double sum = 0;
+    for (uint32_t i = 0; i < step->state_count; i++) {
+        const struct flow_tensor *t = &record->call.state_in[i];
+        double bytes = (double)dtype_bytes(t->dtype);
+        if (step->state_in[i].place == PLACE_NONE || !appended(record->binding->plan, step, i)) continue;
+        for (int32_t a = 0; a < t->rank; a++) bytes *= (double)t->shape[a];
+        sum += bytes;
+    }
+    return sum;
+}
+
 /* Each tensor of the step once. */
-static double step_bytes(const struct plan_step *step) {
-    return tensor_bytes(step->in, step->in_count) + tensor_bytes(step->out, step->out_count) +
-           tensor_bytes(step->param, step->param_count) + tensor_bytes(step->state_in, step->state_count) +
-           tensor_bytes(step->state_out, step->state_count) + tensor_bytes(step->read, step->read_count) +
+static double step_bytes(const struct plan *plan, const struct plan_step *step) {
+    double states = 0;
+    for (uint32_t i = 0; i < step->state_count; i++)
+        if (step->state_in[i].place != PLACE_NONE && !appended(plan, step, i))
+            states += tensor_bytes(&step->state_in[i], 1) + tensor_bytes(&step->state_out[i], 1);
+    return states + tensor_bytes(step->in, step->in_count) + tensor_bytes(step->out, step->out_count) +
+           tensor_bytes(step->param, step->param_count) + tensor_bytes(step->read, step->read_count) +
            tensor_bytes(step->grad_out, step->read_count);
 }
 
@@ -114,7 +137,7 @@ static struct profile_row row_of(const struct plan *plan, size_t s, bool backwar
     bool kernel = step->kind == PLAN_KERNEL || step->kind == PLAN_BACKWARD;
     bool between = node && node->role >= NODE_FILL;
     int32_t value = step->out_count ? step->out[0].value : -1;
-    struct profile_row row = {.pass = pass_of(node, step, backward), .calls = 1, .bytes = step_bytes(step), .choice = choice};
+    struct profile_row row = {.pass = pass_of(node, step, backward), .calls = 1, .bytes = step_bytes(plan, step), .choice = choice};
     row.kind = between ? PROFILE_GRADIENT : kernel || step->loop || step->kind == PLAN_GATHER ? PROFILE_NODE : PROFILE_COPY;
     row.node = between ? "(gradients)" : node ? node->source->path : value >= 0 ? plan->instance->values[value].name : "";
     row.op = between ? "sum" : kernel ? node->entry->op->name : kind_name(step->kind);
@@ -122,7 +145,8 @@ static struct profile_row row_of(const struct plan *plan, size_t s, bool backwar
     choice[0] = 0;
     if (step->loop) row.bytes = 0;
     if (!kernel) return row;
-    if (step->kind == PLAN_KERNEL && node->infer.bytes > 0) row.bytes = node->infer.bytes;
+    /* What the operator says where that is less (rows of a large table); what is broadcast counts once, whatever it says. */
+    if (step->kind == PLAN_KERNEL && node->infer.bytes > 0 && node->infer.bytes < row.bytes) row.bytes = node->infer.bytes;
     row.flops = node->infer.flops * (step->kind == PLAN_BACKWARD ? backward_share(step) : 1);
     if (step->kind == PLAN_KERNEL && node->entry->op->describe && node->entry->op->describe(&node->infer, choice, CHOICE_MOST) < 0)
         choice[0] = 0;
@@ -142,9 +166,9 @@ static void gather(struct profile *into, struct binding *binding, bool backward)
         struct profile_row row = row_of(binding->plan, s, backward, choice);
         double calls = (double)binding->calls[s];
         row.seconds = binding->seconds[s], row.least = binding->least[s], row.calls = binding->calls[s], row.flops *= calls,
-        row.bytes *= calls;
+        row.bytes = row.bytes * calls + binding->grown[s];
         if (add_row(into, &row) < 0) into->incomplete = true;
-        binding->seconds[s] = 0, binding->calls[s] = 0;
+        binding->seconds[s] = binding->grown[s] = 0, binding->calls[s] = 0;
     }
     binding->within = 0;
 }

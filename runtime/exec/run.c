@@ -100,6 +100,7 @@ static int timed(struct binding *binding, size_t i) {
     int code = record_run(record);
     double took = seconds() - before;
     if (!binding->segment_count) binding->within += took; /* a loop's body, always on one thread */
+    if (record->step->state_count && code == 0) binding->grown[i] += profile_grown(record);
     if (loop) took -= loop->body->within - inside;
     if (!binding->calls[i] || took < binding->least[i]) binding->least[i] = took;
     binding->seconds[i] += took, binding->calls[i]++;

@@ -25,6 +25,10 @@ struct command {
     const char *trace;
     const char *written; /* import: --output NAME.yaml */
     struct pairs state;  /* import: IN=OUT */
+    const char *thread_list, *json_file, *baseline, *against, *tolerance; /* of bench */
+    int64_t rounds;
+    double seconds; /* 0: not given */
+    bool train;
     const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
     int32_t threads, streams;
     int64_t steps;     /* 0: not given */
@@ -82,6 +86,7 @@ int command_check_plugin(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
 int command_import(struct command *command);
+int command_bench(struct command *command);
 int command_help(struct command *command);
 int command_man(struct command *command);
 int command_completion(struct command *command);

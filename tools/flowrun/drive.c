@@ -51,7 +51,7 @@ static int open_feedback(struct drive *drive) {
 }
 
 int drive_open(struct drive *drive, const struct command *command, flow_runtime *runtime, flow_graph *graph) {
-    *drive = (struct drive){.command = command, .runtime = runtime, .graph = graph, .gradients = drive->gradients};
+    *drive = (struct drive){.command = command, .runtime = runtime, .graph = graph, .gradients = drive->gradients, .again = drive->again};
     const char *stream = option_or_run(command->stream, graph, "stream"), *steps = flow_graph_run_option(graph, "steps");
     int rc = stream ? parse_stream(drive, stream) : 0;
     if (rc) return rc;
@@ -67,7 +67,8 @@ int drive_open(struct drive *drive, const struct command *command, flow_runtime 
     if (flow_session_new(graph, &options, &errors, &drive->session) < 0) return command_fail(errors);
     interrupt_watch(drive->session);
     rc = open_feedback(drive);
-    if (rc == 0) rc = sources_open(&drive->sources, command, runtime, graph, stream && !drive->feeds_itself && !command->page);
+    if (rc == 0)
+        rc = sources_open(&drive->sources, command, runtime, graph, stream && !drive->feeds_itself && !command->page && !drive->again);
     return rc;
 }
 

@@ -18,6 +18,7 @@ struct drive {
     const char *until; /* a bool output that ends a graph that feeds itself */
     bool feeds_itself;
     bool gradients; /* set before drive_open: the session gives them */
+    bool again;     /* set before drive_open: it will be run more than once, so inputs are read whole */
 
     int64_t runs;         /* made so far */
     int64_t fed;          /* elements fed along the symbol */

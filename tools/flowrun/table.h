@@ -22,9 +22,10 @@ enum {
     CHECK_PLUGIN = 1 << 20,
     NEW_OP = 1 << 21,
     IMPORT = 1 << 23,
+    BENCH = 1 << 22,
 
-    GRAPHS = RUN | TRAIN | GRAD | VERIFY | CHECK | SHOW, /* read a graph */
-    TEXTS = HELP | MAN | COMPLETION,                     /* print what is in these tables */
+    GRAPHS = RUN | TRAIN | GRAD | VERIFY | CHECK | SHOW | BENCH, /* read a graph */
+    TEXTS = HELP | MAN | COMPLETION,                             /* print what is in these tables */
     ALL = 0x7fffffff
 };
 

@@ -125,6 +125,29 @@ const struct subcommand table_commands[] = {
          "A line a check: ok, or FAIL with what was found. --verbose also shows those that do not apply, and why.",
      .examples = EXAMPLES{"a plugin", "flowrun check-plugin build/release/plugins/template.so", "a family of the library's own operators",
                           "flowrun check-plugin --builtin loss", NULL}},
+    {.bit = BENCH,
+     .name = "bench",
+     .run = command_bench,
+     .operands = "GRAPH",
+     .operand = {VALUE_GRAPH},
+     .most = 1,
+     .summary = "how long a graph takes, compared with another or with before",
+     .description =
+         "Runs the graph until its times are steady, then again and again, and tells the median, quantiles, throughput and memory. What is "
+         "not given as an input is drawn at random.\n\n"
+         "Times of different days, or of different minutes of a busy machine, do not compare. --against times two settings in turn within "
+         "one run, and judges the ratio of neighbours. --baseline compares with an earlier run and allows for what the machine itself has "
+         "become slower by. A verdict needs both a 95% interval of the ratio (bootstrap in blocks) that leaves out 1, and a rank test "
+         "(Mann-Whitney; sign test of pairs) of p below 1%. With one thread the processor's time is compared, which leaves out what other "
+         "programs took.",
+     .examples =
+         EXAMPLES{"a sequence of 100", "flowrun bench docs/examples/smooth.yaml --extent T=100 --seconds 0.2",
+                  "a recording as it arrives, 10 ms at a time, on one thread",
+                  "flowrun bench graphs/fsmn-vad/fsmn-vad.yaml --input wave=graphs/fsmn-vad/example.wav --stream S=160 --threads 1 "
+                  "--rounds 3",
+                  "is one thread slower than two",
+                  "flowrun bench docs/examples/smooth.yaml --extent T=1000 --threads 1 --against threads=2 --seconds 0.2 --tolerance 1000%",
+                  NULL}},
     {.bit = IMPORT,
      .name = "import",
      .run = command_import,

@@ -6,7 +6,7 @@
 #define AT(field) offsetof(struct command, field)
 
 static const char data[] = "Input and output", training[] = "Training", streaming[] = "Streaming", graph[] = "The graph",
-                  machine[] = "The machine", checking[] = "Checking", printing[] = "What is printed";
+                  machine[] = "The machine", checking[] = "Checking", measuring[] = "Measuring", printing[] = "What is printed";
 
 const struct option table_options[] = {
     {"input", OPTION_PAIR, AT(input), "NAME=VALUE", VALUE_INPUT, "safetensors|npy|wav|csv", GRAPHS & ~SHOW, data,
@@ -58,6 +58,25 @@ const struct option table_options[] = {
      "allowed error as a share of the largest value; of verify 1e-4 or as the file says, of check --gradients 1e-5"},
     {"atol", OPTION_REAL, AT(atol), "REAL", VALUE_NUMBER, NULL, VERIFY, checking, "allowed error beside that; 1e-5 or as the file says"},
 
+    {"stream", OPTION_TEXT, AT(stream), "SYMBOL=N", VALUE_SYMBOL, NULL, BENCH, measuring,
+     "a round feeds the axis SYMBOL in pieces of N; times of the pieces are told, too"},
+    {"extent", OPTION_PAIR, AT(extent), "SYMBOL=N", VALUE_SYMBOL, NULL, BENCH, measuring,
+     "the extent of a symbol in inputs that are not given and drawn at random; else 1 for B and N, 100 for others; may be repeated"},
+    {"feedback", OPTION_PAIR, AT(feedback), "IN=OUT", VALUE_FEEDBACK, NULL, BENCH, measuring,
+     "output OUT of a step is input IN of the next; a round is all steps"},
+    {"steps", OPTION_COUNT, AT(steps), "N", VALUE_NUMBER, NULL, BENCH, measuring, "so many where the graph feeds itself"},
+    {"train", OPTION_FLAG, AT(train), NULL, VALUE_NONE, NULL, BENCH, measuring, "times training steps; no checkpoints are written"},
+    {"gradients", OPTION_FLAG, AT(gradients), NULL, VALUE_NONE, NULL, BENCH, measuring, "times runs with their gradients"},
+    {"rounds", OPTION_COUNT, AT(rounds), "N", VALUE_NUMBER, NULL, BENCH, measuring, "so many samples of each setting"},
+    {"seconds", OPTION_REAL, AT(seconds), "S", VALUE_NUMBER, NULL, BENCH, measuring, "so long for each setting, warming up aside; 2"},
+    {"against", OPTION_TEXT, AT(against), "GRAPH|NAME=VALUE", VALUE_ANY, NULL, BENCH, measuring,
+     "another graph, threads=N, streams=N, precision=TYPE or a variable of the graph: timed in turn with the first, A B B A, and compared"},
+    {"save", OPTION_TEXT, AT(save), "FILE", VALUE_FILE, "json", BENCH, measuring, "keeps the times, for --baseline"},
+    {"baseline", OPTION_TEXT, AT(baseline), "FILE", VALUE_FILE, "json", BENCH, measuring,
+     "compares with what --save kept: exit status 1 where it is slower by more than the tolerance"},
+    {"tolerance", OPTION_TEXT, AT(tolerance), "SHARE", VALUE_ANY, NULL, BENCH, measuring, "how much slower is still no failure; 5%"},
+    {"json", OPTION_TEXT, AT(json_file), "FILE", VALUE_FILE, "json", BENCH, measuring, "all figures; - to standard output"},
+
     {"set", OPTION_PAIR, AT(set), "NAME=VALUE", VALUE_VARIABLE, NULL, GRAPHS, graph, "a variable of the graph (`vars:`); may be repeated"},
     {"set", OPTION_PAIR, AT(set), "NAME=NUMBER", VALUE_ANY, NULL, IMPORT, graph,
      "a number for a symbol in the shapes of the model's inputs, or for an input of one number; may be repeated"},
@@ -75,7 +94,10 @@ const struct option table_options[] = {
      "writes the reference there: a page for each plugin, an index, a table of what runs where"},
     {"schema", OPTION_FLAG, AT(schema), NULL, VALUE_NONE, NULL, OPS, printing, "a JSON Schema of graph files, for editors"},
 
-    {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS, machine, "most threads at once; all cores by default"},
+    {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS & ~BENCH, machine,
+     "most threads at once; all cores by default"},
+    {"threads", OPTION_TEXT, AT(thread_list), "N,M,..", VALUE_ANY, NULL, BENCH, machine,
+     "most threads at once, all cores by default; several numbers are timed in turn"},
     {"streams", OPTION_NUMBER, AT(streams), "N", VALUE_NUMBER, NULL, GRAPHS & ~SHOW, machine, "most independent branches at once"},
     {"device", OPTION_TEXT, AT(device), "NAME", VALUE_ANY, NULL, GRAPHS, machine, "where it runs: cpu"},
     {"plugin-path", OPTION_TEXT, AT(plugin_path), "DIRS", VALUE_FOLDER, NULL, ALL & ~(TEXTS | NEW_OP | CHECK_PLUGIN), machine,
