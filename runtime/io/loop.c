@@ -6,6 +6,7 @@
  */
 #include "io/loop.h"
 
+#include "base/plain.h"
 #include "base/trace.h"
 
 #include <fcntl.h>
@@ -189,7 +190,9 @@ static void work_run(uv_work_t *request) {
     struct io_work *work = request->data;
     const struct io_loop *loop = request->loop->data;
     trace_thread(loop->trace, "files");
+    void *before = plain_begin(); /* the thread is libuv's, and the application may use it, too */
     work->run(work);
+    plain_end(before);
 }
 
 static void work_done(uv_work_t *request, int status) {
@@ -233,6 +236,7 @@ static void woken(uv_async_t *wake) {
 
 static void *run(void *context) {
     struct io_loop *loop = context;
+    (void)plain_begin();
     trace_thread(loop->trace, "input loop");
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     start_works(loop); /* what was wished for while the last work ended: cancelled */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/cpu/pool.h"
 
+#include "base/plain.h"
+
 #include <flow/plugin.h>
 
 #include <limits.h>
@@ -167,6 +169,7 @@ void pool_for(struct pool *pool, int64_t count, int64_t grain, pool_body body, v
 
 static void *work(void *argument) {
     struct pool *pool = argument;
+    (void)plain_begin();
     trace_thread(pool->trace, "worker");
     for (;;) {
         uint32_t epoch = pool_epoch(pool);
