@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An event is four words: label, begin, end, value. A lane's words are atomic, without order: whoever writes the trace out reads the number
- * of events before and after copying the ring, and lets go of those that may have been written over in between.
+ * An event is four words: label, begin, end, value. A lane's words are atomic: whoever writes the trace out reads the number of events
+ * before and after copying the ring, and lets go of those that may have been written over in between. (A word read from a later event
+ * brings the number of events before it along.)
  *
  * A thread finds its lane in a thread-local pair (trace, lane); when it turns to another trace, by its thread number among the lanes of
  * that one. A lane is never given back: a trace has as many as there can be threads.
@@ -168,10 +169,10 @@ const struct trace_label *trace_label(struct trace *trace, const struct trace_ab
 static inline void write_event(struct trace_lane *lane, const struct trace_label *label, int64_t begin, int64_t end, int64_t value) {
     const uint64_t count = atomic_load_explicit(&lane->count, memory_order_relaxed);
     _Atomic uint64_t *words = &lane->words[count % lane->capacity * WORDS];
-    atomic_store_explicit(&words[0], (uint64_t)(uintptr_t)label, memory_order_relaxed);
-    atomic_store_explicit(&words[1], (uint64_t)begin, memory_order_relaxed);
-    atomic_store_explicit(&words[2], (uint64_t)end, memory_order_relaxed);
-    atomic_store_explicit(&words[3], (uint64_t)value, memory_order_relaxed);
+    atomic_store_explicit(&words[0], (uint64_t)(uintptr_t)label, memory_order_release);
+    atomic_store_explicit(&words[1], (uint64_t)begin, memory_order_release);
+    atomic_store_explicit(&words[2], (uint64_t)end, memory_order_release);
+    atomic_store_explicit(&words[3], (uint64_t)value, memory_order_release);
     atomic_store_explicit(&lane->count, count + 1, memory_order_release);
 }
 
@@ -235,12 +236,11 @@ static size_t copy_lane(const struct trace_lane *lane, struct event *events) {
     for (uint64_t i = first; i < count; i++) {
         const _Atomic uint64_t *words = &lane->words[i % lane->capacity * WORDS];
         struct event *event = &events[i - first];
-        event->label = (const struct trace_label *)(uintptr_t)atomic_load_explicit(&words[0], memory_order_relaxed);
-        event->begin = (int64_t)atomic_load_explicit(&words[1], memory_order_relaxed);
-        event->end = (int64_t)atomic_load_explicit(&words[2], memory_order_relaxed);
-        event->value = (int64_t)atomic_load_explicit(&words[3], memory_order_relaxed);
+        event->label = (const struct trace_label *)(uintptr_t)atomic_load_explicit(&words[0], memory_order_acquire);
+        event->begin = (int64_t)atomic_load_explicit(&words[1], memory_order_acquire);
+        event->end = (int64_t)atomic_load_explicit(&words[2], memory_order_acquire);
+        event->value = (int64_t)atomic_load_explicit(&words[3], memory_order_acquire);
     }
-    atomic_thread_fence(memory_order_acquire);
     const uint64_t after = atomic_load_explicit(&lane->count, memory_order_relaxed); /* event `after` may be half written */
     uint64_t gone = after + 1 > first + lane->capacity ? after + 1 - lane->capacity - first : 0;
     if (after == count) gone = 0; /* nobody wrote meanwhile: the oldest is whole, too */
