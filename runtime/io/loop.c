@@ -2,28 +2,37 @@
 /*
  * One thread runs the libuv loop of a runtime. Nothing computes on it: it moves bytes from descriptors into rings, and stops reading where
  * a ring is full. A stream reads from io_stream_open on until its end, and is let go of when io_stream_close wishes it, or when the loop
- * ends: whatever it still waits for then (a silent pipe, a request in the thread pool) is ended first.
+ * ends: whatever it still waits for then (a silent pipe, a read) is ended first. Files are read by workers of the loop's own: libuv's
+ * thread pool ends the program where it gets no threads.
  */
 #include "io/loop.h"
 
 #include "base/plain.h"
 #include "base/trace.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { WORKERS = 4 };
+
 struct io_loop {
     const struct allocator *from;
     uv_loop_t uv;
     uv_async_t wake;
     pthread_t thread;
-    pthread_mutex_t lock; /* of the lists and `stop` */
+    pthread_t workers[WORKERS];
+    int worker_count;
+    pthread_mutex_t lock;  /* of what follows */
+    pthread_cond_t wanted; /* something is queued, or it is over */
     struct stream *streams;
-    struct io_work *works, **works_end; /* wished for, in order */
-    bool stop;
+    struct io_work *queue, **queue_end;       /* for the workers, in order */
+    struct io_work *finished, **finished_end; /* for the loop thread */
+    int running;
+    bool stop, over;
     struct trace *trace; /* NULL */
     const struct trace_label *read_label, *ring_label;
 };
@@ -85,30 +94,35 @@ static void detach(struct stream *stream) {
 
 static void file_read(struct stream *stream);
 
-static void file_done(uv_fs_t *request) {
-    struct stream *stream = request->data;
-    const ssize_t result = request->result;
-    uv_fs_req_cleanup(request);
+static struct stream *stream_of(struct io_work *work) { return (struct stream *)((char *)work - offsetof(struct stream, work)); }
+
+/* On a worker. */
+static void file_run(struct io_work *work) {
+    struct stream *stream = stream_of(work);
+    do stream->result = read(stream->file, stream->into, stream->wanted);
+    while (stream->result < 0 && errno == EINTR);
+    if (stream->result < 0) stream->result = -errno;
+}
+
+static void file_done(struct io_work *work, bool cancelled) {
+    struct stream *stream = stream_of(work);
     stream->reading = false;
-    if (stream->closing) {
+    if (stream->closing || cancelled) {
         detach(stream);
         return;
     }
-    if (result > 0) arrived(stream, (size_t)result);
-    if (result > 0) file_read(stream);
-    else ended(stream, (int)result);
+    if (stream->result > 0) arrived(stream, (size_t)stream->result);
+    if (stream->result > 0) file_read(stream);
+    else ended(stream, (int)stream->result);
 }
 
 static void file_read(struct stream *stream) {
-    uint8_t *at;
-    const size_t size = room(stream, &at);
-    if (size == 0) return;
-    const uv_buf_t buffer = uv_buf_init((char *)at, (unsigned)size);
-    stream->request.data = stream;
+    stream->wanted = room(stream, &stream->into);
+    if (stream->wanted == 0) return;
     if (stream->loop->trace) stream->asked = trace_now();
-    const int error = uv_fs_read(&stream->loop->uv, &stream->request, stream->file, &buffer, 1, -1, file_done);
-    stream->reading = error == 0;
-    if (error) ended(stream, error);
+    stream->work = (struct io_work){.run = file_run, .done = file_done};
+    stream->reading = true;
+    io_loop_work(stream->loop, &stream->work);
 }
 
 static void pipe_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
@@ -156,14 +170,25 @@ static void stream_read(struct stream *stream) {
 
 static void handle_closed(uv_handle_t *handle) { detach(handle->data); }
 
+/* Takes work back that no worker has begun. */
+static bool unqueue(struct io_loop *loop, struct io_work *work) {
+    pthread_mutex_lock(&loop->lock);
+    struct io_work **at = &loop->queue;
+    while (*at && *at != work) at = &(*at)->next;
+    const bool found = *at != NULL;
+    if (found && !(*at = work->next)) loop->queue_end = at;
+    pthread_mutex_unlock(&loop->lock);
+    return found;
+}
+
 static void stream_stop(struct stream *stream) {
     if (stream->closing) return;
     stream->closing = true;
     if (stream->has_handle) {
         if (stream->restore >= 0) fcntl(stream->file, F_SETFL, stream->restore);
         uv_close(&stream->uv.handle, handle_closed);
-    } else if (stream->reading) uv_cancel((uv_req_t *)&stream->request); /* where that fails it is running, and comes back by itself */
-    else detach(stream);
+    } else if (!stream->reading || unqueue(stream->loop, &stream->work))
+        detach(stream); /* else a read is running, and comes back by itself */
 }
 
 /* Takes one wish of one stream; false when there are none left. */
@@ -186,52 +211,81 @@ static bool serve(struct io_loop *loop) {
     return true;
 }
 
-static void work_run(uv_work_t *request) {
-    struct io_work *work = request->data;
-    const struct io_loop *loop = request->loop->data;
-    trace_thread(loop->trace, "files");
-    void *before = plain_begin(); /* the thread is libuv's, and the application may use it, too */
-    work->run(work);
-    plain_end(before);
+static void put(struct io_work ***end, struct io_work *work) {
+    work->next = NULL;
+    **end = work;
+    *end = &work->next;
 }
 
-static void work_done(uv_work_t *request, int status) {
-    struct io_work *work = request->data;
-    work->done(work, status == UV_ECANCELED);
+static struct io_work *take_all(struct io_work **list, struct io_work ***end) {
+    struct io_work *first = *list;
+    *list = NULL, *end = list;
+    return first;
 }
 
-/* Hands all work wished for to the thread pool. */
-static void start_works(struct io_loop *loop) {
-    pthread_mutex_lock(&loop->lock);
-    struct io_work *work = loop->works;
-    const bool stop = loop->stop;
-    loop->works = NULL, loop->works_end = &loop->works;
-    pthread_mutex_unlock(&loop->lock);
+static void done(struct io_work *work, bool cancelled) {
     while (work) {
         struct io_work *next = work->next; /* `done` may free it */
-        work->request.data = work;
-        if (stop || uv_queue_work(&loop->uv, &work->request, work_run, work_done) != 0) work->done(work, true);
+        work->done(work, cancelled);
         work = next;
     }
 }
 
+/* Tells the ends of works; once the loop is to stop, also of those that nobody has begun. */
+static void deliver(struct io_loop *loop) {
+    struct io_work *finished, *cancelled;
+    do {
+        pthread_mutex_lock(&loop->lock);
+        finished = take_all(&loop->finished, &loop->finished_end);
+        cancelled = loop->stop ? take_all(&loop->queue, &loop->queue_end) : NULL;
+        pthread_mutex_unlock(&loop->lock);
+        done(finished, false);
+        done(cancelled, true);
+    } while (finished || cancelled);
+}
+
 void io_loop_work(struct io_loop *loop, struct io_work *work) {
-    work->next = NULL;
     pthread_mutex_lock(&loop->lock);
-    const bool first = !loop->works; /* else the loop has been woken, and has not looked yet */
-    *loop->works_end = work, loop->works_end = &work->next;
+    put(&loop->queue_end, work);
+    pthread_cond_signal(&loop->wanted);
+    if (loop->stop && !loop->over) uv_async_send(&loop->wake);
     pthread_mutex_unlock(&loop->lock);
-    if (first) uv_async_send(&loop->wake);
+}
+
+static void *worker(void *context) {
+    struct io_loop *loop = context;
+    (void)plain_begin();
+    trace_thread(loop->trace, "files");
+    pthread_mutex_lock(&loop->lock);
+    for (;;) {
+        while (!loop->queue && !loop->over) pthread_cond_wait(&loop->wanted, &loop->lock);
+        struct io_work *work = loop->queue;
+        if (loop->over) break;
+        if (!(loop->queue = work->next)) loop->queue_end = &loop->queue;
+        loop->running++;
+        pthread_mutex_unlock(&loop->lock);
+        work->run(work);
+        pthread_mutex_lock(&loop->lock);
+        loop->running--;
+        put(&loop->finished_end, work);
+        uv_async_send(&loop->wake); /* under the lock: the loop closes it only when nothing is left */
+    }
+    pthread_mutex_unlock(&loop->lock);
+    return NULL;
 }
 
 static void woken(uv_async_t *wake) {
     struct io_loop *loop = wake->data;
-    while (serve(loop)) {}
-    start_works(loop);
     pthread_mutex_lock(&loop->lock);
-    const bool stop = loop->stop;
+    const bool stop = loop->stop; /* before it serves: only then have all streams been ended */
     pthread_mutex_unlock(&loop->lock);
-    if (stop && !uv_is_closing((uv_handle_t *)wake)) uv_close((uv_handle_t *)wake, NULL);
+    while (serve(loop)) {}
+    deliver(loop);
+    pthread_mutex_lock(&loop->lock);
+    const bool close = stop && !loop->over && !loop->queue && !loop->running && !loop->finished;
+    if (close) loop->over = true; /* what is wished for from now on is cancelled by io_loop_free */
+    pthread_mutex_unlock(&loop->lock);
+    if (close) uv_close((uv_handle_t *)wake, NULL);
 }
 
 static void *run(void *context) {
@@ -239,20 +293,30 @@ static void *run(void *context) {
     (void)plain_begin();
     trace_thread(loop->trace, "input loop");
     uv_run(&loop->uv, UV_RUN_DEFAULT);
-    start_works(loop); /* what was wished for while the last work ended: cancelled */
     return NULL;
 }
 
 /* ---- The loop, from other threads ------------------------------------------------------------------------------ */
 
-/* Signals go to the threads of the program. */
-static int thread_start(struct io_loop *loop) {
+static void workers_end(struct io_loop *loop) {
+    pthread_mutex_lock(&loop->lock);
+    loop->over = true;
+    pthread_cond_broadcast(&loop->wanted);
+    pthread_mutex_unlock(&loop->lock);
+    for (int i = 0; i < loop->worker_count; i++) pthread_join(loop->workers[i], NULL);
+}
+
+/* The loop's thread, and at least one worker. Signals go to the threads of the program. */
+static bool threads_start(struct io_loop *loop) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&loop->thread, NULL, run, loop);
+    while (loop->worker_count < WORKERS && pthread_create(&loop->workers[loop->worker_count], NULL, worker, loop) == 0)
+        loop->worker_count++;
+    const bool good = loop->worker_count && pthread_create(&loop->thread, NULL, run, loop) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    if (!good) workers_end(loop);
+    return good;
 }
 
 int io_loop_new(const struct allocator *from, struct io_loop **out) { return io_loop_traced(from, NULL, out); }
@@ -270,14 +334,15 @@ int io_loop_traced(const struct allocator *from, struct trace *trace, struct io_
     if (uv_loop_init(&loop->uv) == 0) has_uv = true;
     if (has_uv && uv_async_init(&loop->uv, &loop->wake, woken) == 0) has_wake = true;
     loop->wake.data = loop, loop->uv.data = loop;
-    loop->works_end = &loop->works;
+    loop->queue_end = &loop->queue, loop->finished_end = &loop->finished;
     if (has_wake && pthread_mutex_init(&loop->lock, NULL) == 0) has_lock = true;
-    if (has_lock && thread_start(loop) == 0) good = true;
+    if (has_lock) pthread_cond_init(&loop->wanted, NULL); /* cannot fail on Linux */
+    if (has_lock && threads_start(loop)) good = true;
     if (good) {
         *out = loop;
         return FLOW_OK;
     }
-    if (has_lock) pthread_mutex_destroy(&loop->lock);
+    if (has_lock) pthread_cond_destroy(&loop->wanted), pthread_mutex_destroy(&loop->lock);
     if (has_wake) uv_close((uv_handle_t *)&loop->wake, NULL);
     if (has_uv) {
         uv_run(&loop->uv, UV_RUN_DEFAULT);
@@ -291,10 +356,13 @@ void io_loop_free(struct io_loop *loop) {
     if (!loop) return;
     pthread_mutex_lock(&loop->lock);
     loop->stop = true;
-    pthread_mutex_unlock(&loop->lock);
     uv_async_send(&loop->wake);
+    pthread_mutex_unlock(&loop->lock);
     pthread_join(loop->thread, NULL);
+    workers_end(loop);
+    deliver(loop);
     uv_loop_close(&loop->uv);
+    pthread_cond_destroy(&loop->wanted);
     pthread_mutex_destroy(&loop->lock);
     memory_free(loop->from, loop, sizeof *loop);
 }

@@ -10,6 +10,14 @@
 
 enum { RING_BYTES = 1 << 18, READ_BYTES = 1 << 16 };
 
+/* Work on one of the loop's workers, where it may wait for files. The struct is the caller's; it is the loop's from io_loop_work until
+ * `done` begins, which the loop thread calls last of all: `cancelled` where the loop ends before `run` was called. */
+struct io_work {
+    struct io_work *next;
+    void (*run)(struct io_work *work);
+    void (*done)(struct io_work *work, bool cancelled);
+};
+
 /* Bytes of one descriptor, read ahead into a ring. The loop thread writes at `tail`, the consumer reads at `head`; both count bytes
  * since the beginning and are guarded by the lock. The bytes between them belong to the consumer, the rest to the loop thread. */
 struct stream {
@@ -27,25 +35,20 @@ struct stream {
     bool detached;      /* the loop thread will not touch this again */
     /* the loop thread's own */
     int file, restore; /* flags to leave the descriptor with, -1: it is ours alone */
-    bool is_file;      /* read through the thread pool; else polled */
+    bool is_file;      /* read by a worker; else polled */
     bool started, has_handle, owns_file, reading, closing;
     union {
         uv_handle_t handle;
         uv_stream_t stream;
         uv_pipe_t pipe;
     } uv;
-    uv_fs_t request;
+    struct io_work work; /* reads `wanted` bytes to `into`; `result`: their number, or -errno */
+    uint8_t *into;
+    size_t wanted;
+    ssize_t result;
     int64_t asked; /* when, for the trace */
 };
 
-/* Work on one of libuv's threads, where it may wait for files. The struct is the caller's; it is the loop's from io_loop_work until `done`
- * begins, which the loop thread calls last of all: `cancelled` where the loop ends before `run` was called. */
-struct io_work {
-    struct io_work *next; /* of the loop's wishes */
-    void (*run)(struct io_work *work);
-    void (*done)(struct io_work *work, bool cancelled);
-    uv_work_t request;
-};
 void io_loop_work(struct io_loop *loop, struct io_work *work); /* [any thread] */
 
 /* `file` is owned from here on, also on failure; `restore` is -1, or the flags with which to leave it. */
