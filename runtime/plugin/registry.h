@@ -47,6 +47,16 @@ const struct registry_entry *registry_source(struct registry *registry, const ch
 int must_use registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
 int must_use registry_optimizers(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
 int must_use registry_sources(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
+/* Where plugins were looked for and what was found, after one of the three lists above; false after the last. Texts stay until the next
+ * list. */
+struct registry_file {
+    const char *path, *plugin; /* plugin NULL: it could not be used */
+    const char *why;           /* then: the reason */
+    uint32_t operators, optimizers, sources, kernels;
+};
+bool registry_folder_at(struct registry *registry, size_t index, const char **path, const char **refused);
+bool registry_file_at(struct registry *registry, size_t index, struct registry_file *out);
+const char *registry_index_path(const struct registry *registry); /* NULL: there is none */
 /* The best kernel for a planned node: device, type (f32 stands in for f16, bf16), instruction set, supports; NULL when none. The
  * second: that has a backward, too. */
 const struct flow_kernel *registry_kernel(const struct registry_entry *entry, int32_t device, int32_t dtype, int32_t isa,

@@ -23,15 +23,15 @@ struct command {
     const char *inputs, *outputs, *weights, *cotangents, *save;
     const char *device, *plugin_path, *format, *stream, *page, *precision, *dir;
     const char *trace;
-    const char *written; /* import: --output NAME.yaml */
-    struct pairs state;  /* import: IN=OUT */
+    const char *written;                                                  /* import: --output NAME.yaml */
+    struct pairs state;                                                   /* import: IN=OUT */
     const char *thread_list, *json_file, *baseline, *against, *tolerance; /* of bench */
     int64_t rounds;
     double seconds; /* 0: not given */
     bool train;
     const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
     int32_t threads, streams;
-    int64_t steps;     /* 0: not given */
+    int64_t steps;                 /* 0: not given */
     const char *search, *markdown; /* of ops */
     bool names;
     const char *color; /* "auto", "always", "never" */
@@ -89,6 +89,7 @@ int command_import(struct command *command);
 int command_bench(struct command *command);
 int command_help(struct command *command);
 int command_man(struct command *command);
+int command_doctor(struct command *command);
 int command_completion(struct command *command);
 int command_unknown(const char *word); /* there is no subcommand of this name: says which is near */
 

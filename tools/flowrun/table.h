@@ -19,6 +19,7 @@ enum {
     HELP = 1 << 8,
     MAN = 1 << 9,
     COMPLETION = 1 << 10,
+    DOCTOR = 1 << 11,
     CHECK_PLUGIN = 1 << 20,
     NEW_OP = 1 << 21,
     IMPORT = 1 << 23,

@@ -187,6 +187,18 @@ const struct subcommand table_commands[] = {
      .examples = EXAMPLES{"the list", "flowrun ops", "all about one", "flowrun ops attention", "which have to do with windows",
                           "flowrun ops --search window", "completion of graph files in an editor",
                           "flowrun ops --schema >graph.schema.json", NULL}},
+    {.bit = DOCTOR,
+     .name = "doctor",
+     .run = command_doctor,
+     .operands = "",
+     .operand = {VALUE_NONE},
+     .most = 0,
+     .summary = "what this machine offers, which plugins were found, does it run",
+     .description =
+         "Looks at the processor, threads, memory, CUDA, plugin folders and each plugin in them, runs a small graph, and says what "
+         "to do where something is wrong. A line that begins with ! is wrong, one with - may surprise. Exit status 1 where "
+         "something is wrong.",
+     .examples = EXAMPLES{"is all well", "flowrun doctor", "for a report of a fault", "flowrun doctor --json >doctor.json", NULL}},
     {.bit = MAN,
      .name = "man",
      .run = command_man,

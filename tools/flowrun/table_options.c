@@ -94,7 +94,7 @@ const struct option table_options[] = {
      "writes the reference there: a page for each plugin, an index, a table of what runs where"},
     {"schema", OPTION_FLAG, AT(schema), NULL, VALUE_NONE, NULL, OPS, printing, "a JSON Schema of graph files, for editors"},
 
-    {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, GRAPHS & ~BENCH, machine,
+    {"threads", OPTION_NUMBER, AT(threads), "N", VALUE_NUMBER, NULL, (GRAPHS & ~BENCH) | DOCTOR, machine,
      "most threads at once; all cores by default"},
     {"threads", OPTION_TEXT, AT(thread_list), "N,M,..", VALUE_ANY, NULL, BENCH, machine,
      "most threads at once, all cores by default; several numbers are timed in turn"},
@@ -108,7 +108,7 @@ const struct option table_options[] = {
     {"trace", OPTION_TEXT, AT(trace), "FILE", VALUE_FILE, "json", RUN | GRAD | VERIFY | TRAIN, printing,
      "writes what happened when, on which thread, for Perfetto (ui.perfetto.dev) or chrome://tracing"},
     {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | IMPORT | TEXTS), printing, "prints JSON, for programs"},
-    {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(OPS | TEXTS), printing,
+    {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(DOCTOR | OPS | TEXTS), printing,
      "prints nothing but errors and what was asked for"},
     {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK_PLUGIN, printing, "also shows checks that do not apply, and why"},
     {"verbose", OPTION_FLAG, AT(verbose), NULL, VALUE_NONE, NULL, CHECK, printing, "prints more: kernels, the place of each tensor"},

@@ -104,6 +104,25 @@ FLOW_EXPORT int flow_runtime_source(flow_runtime *runtime, const char *name, flo
 FLOW_EXPORT int flow_runtime_sources(flow_runtime *runtime, flow_errors **errors, struct flow_source_info **out, size_t *count,
                                      char **failures);
 FLOW_EXPORT void flow_runtime_sources_free(flow_runtime *runtime, struct flow_source_info *list, size_t count);
+/* Where plugins were looked for and what was found there, after a call of flow_runtime_operators; false after the last. Texts stay until
+ * the next such call. */
+struct flow_plugin_file {
+    uint32_t size;                                    /* sizeof(struct flow_plugin_file), set by the caller */
+    const char *path, *plugin;                        /* plugin: its own name; NULL: it could not be used */
+    const char *why;                                  /* then: the reason */
+    uint32_t operators, optimizers, sources, kernels; /* how many it brings */
+};
+FLOW_EXPORT bool flow_runtime_plugin_folder(flow_runtime *runtime, size_t index, const char **path,
+                                            const char **why); /* *why: why its files are not taken; NULL */
+FLOW_EXPORT bool flow_runtime_plugin_file(flow_runtime *runtime, size_t index, struct flow_plugin_file *out);
+FLOW_EXPORT const char *flow_runtime_plugin_index(flow_runtime *runtime); /* the file that remembers them; NULL: none */
+/* What runs will use: threads, and the instruction set (FLOW_ISA_*) after the environment's FLOW_ISA. */
+struct flow_machine {
+    uint32_t size; /* sizeof(struct flow_machine), set by the caller */
+    int32_t threads;
+    int32_t isa;
+};
+FLOW_EXPORT int flow_runtime_machine(flow_runtime *runtime, struct flow_machine *out, flow_errors **errors);
 /* A JSON Schema of graph files, from the operators there are. */
 FLOW_EXPORT int flow_runtime_schema(flow_runtime *runtime, flow_errors **errors, char **text);
 
@@ -183,7 +202,7 @@ struct flow_draw_options {
     uint32_t size;
     const char *format; /* "svg" (NULL: that), "dot", "mermaid"; "json": boxes, nodes with ports, shapes, parameters and places in the file,
                            edges, operators; by the numbers that the svg has in data-n, data-f, data-t and data-g */
-    const char *stream;         /* a symbol: what its streaming keeps is told */
+    const char *stream; /* a symbol: what its streaming keeps is told */
     const char *const *extents; /* "T=100": shapes are then numbers; otherwise they are given in the graph's symbols */
     size_t extent_count;
     int32_t streams;                    /* most independent branches at once; 0 or 1: one stream */
