@@ -238,7 +238,62 @@ def gru(opset):
     m.run()
 
 
+# ---- Models that must be refused: refused/NAME.onnx, what must be said in refused/NAME.txt ----
+
+def refused(name, says, nodes, weights=(), dims=("n", 4), opset=17, inputs=True, outputs=("y",), edit=None, domains=()):
+    x = [h.make_tensor_value_info("x", T.FLOAT, dims)] if inputs else []
+    graph = h.make_graph(nodes, name, x, [h.make_tensor_value_info(o, T.FLOAT, None) for o in outputs], list(weights))
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)] + [h.make_opsetid(d, 1) for d in domains], ir_version=8)
+    if edit: edit(model)
+    with open(f"refused/{name}.onnx", "wb") as out: out.write(model.SerializeToString())
+    with open(f"refused/{name}.txt", "w") as out: out.write(says + "\n")
+
+
+def tensor(name, dims, raw=b"", **external):
+    t = onnx.TensorProto(name=name, data_type=T.FLOAT, dims=dims)
+    if external:
+        t.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in external.items(): t.external_data.add(key=key, value=str(value))
+    else: t.raw_data = raw
+    return t
+
+
+def refusals():
+    n = lambda kind, i, o, **a: h.make_node(kind, i, o, name=f"the_{kind.lower()}", **a)
+    add = [n("Add", ["x", "w"], ["y"])]
+    refused("unknown_op", "node 'the_nonzero' (NonZero): there is no operator here for it", [n("NonZero", ["x"], ["y"])])
+    refused("two_at_once", "2 things are not covered", [n("NonZero", ["x"], ["y"]), n("Det", ["x"], ["z"])], outputs=("y", "z"))
+    refused("domain", "node 'the_relu' (Relu): operators of 'com.example' are not covered", [n("Relu", ["x"], ["y"], domain="com.example")], domains=("com.example",))
+    refused("opset_11", "the model is of opset 11; 13 to 21 are read", [n("Relu", ["x"], ["y"])], opset=11)
+    refused("opset_22", "the model is of opset 22; 13 to 21 are read", [n("Relu", ["x"], ["y"])], opset=22)
+    refused("cycle", "which nothing before it gives", [n("Add", ["x", "b"], ["a"]), n("Relu", ["a"], ["b"]), n("Neg", ["b"], ["y"])])
+    refused("condition", "its condition is computed when the model runs", [n("ReduceMax", ["x"], ["m"], keepdims=0), n("Cast", ["m"], ["c"], to=T.BOOL), n("If", ["c"], ["y"],
+            then_branch=h.make_graph([n("Neg", ["x"], ["t"])], "t", [], [h.make_tensor_value_info("t", T.FLOAT, None)]),
+            else_branch=h.make_graph([n("Abs", ["x"], ["e"])], "e", [], [h.make_tensor_value_info("e", T.FLOAT, None)]))])
+    refused("gru_before", "linear_before_reset: 0", [n("GRU", ["x", "w", "r"], ["y"], hidden_size=2)], dims=(5, 1, 3),
+            weights=[nh.from_array(np.zeros((1, 6, 3), np.float32), "w"), nh.from_array(np.zeros((1, 6, 2), np.float32), "r")])
+    refused("shape_at_run", "its shape is computed when the model runs", [n("Cast", ["x"], ["s"], to=T.INT64), n("Reshape", ["x", "s"], ["y"])], dims=(4,))
+    refused("huge", "its data another number", add, weights=[tensor("w", [1 << 40])])
+    refused("overflow", "its shape is impossible", add, weights=[tensor("w", [1 << 40, 1 << 40])])
+    refused("empty_overflow", "its shape is impossible", add, weights=[tensor("w", [0, 1 << 40, 1 << 40])])
+    refused("negative", "its shape is impossible", add, weights=[tensor("w", [-4])])
+    refused("short", "its data another number", add, weights=[tensor("w", [4], b"1234")])
+    refused("many_axes", "at most 8 are possible", add, weights=[tensor("w", [1] * 9, b"1234")])
+    refused("outside", "which is no file in the model's folder", add, weights=[tensor("w", [4], location="../run", offset=0, length=16)])
+    refused("absolute", "which is no file in the model's folder", add, weights=[tensor("w", [4], location="/etc/passwd")])
+    refused("nowhere", "which is no file in the model's folder", add, weights=[tensor("w", [4], location="missing.bin")])
+    refused("beyond", "does not hold the 4096 bytes", add, weights=[tensor("w", [1024], location="beyond.txt")])
+    refused("offset", "does not hold the 16 bytes", add, weights=[tensor("w", [4], location="beyond.txt", offset=2**62)])
+    refused("text", "elements of type 8", add, weights=[h.make_tensor("w", T.STRING, [1], [b"x"])])
+    deep = h.make_graph([n("Neg", ["x"], ["d"])], "d", [], [h.make_tensor_value_info("d", T.FLOAT, None)])
+    for _ in range(28):
+        deep = h.make_graph([n("If", ["true"], ["d"], then_branch=deep, else_branch=h.make_graph([n("Neg", ["x"], ["d"])], "e", [], [h.make_tensor_value_info("d", T.FLOAT, None)]))],
+                            "d", [], [h.make_tensor_value_info("d", T.FLOAT, None)])
+    refused("deep", "nested too deep", list(deep.node) + [n("Neg", ["d"], ["y"])], weights=[nh.from_array(np.array(True), "true")])
+
+
 if __name__ == "__main__":
+    refusals()
     for opset in (13, 17, 18, 21):
         for make in (elementwise, shapes, products, norms, recurrent, reductions):
             if opset != 18 or make is norms: make(opset)

@@ -429,12 +429,21 @@ static bool compared(enum what what, int order) {
     }
 }
 
+/* Symbols are extents, at least 0: a sum of positive multiples and a positive number is above 0, of negative ones below. */
+static bool one_sided(const struct extent *a, int64_t *sign) {
+    if (a->unknown || a->plus == 0) return false;
+    for (int32_t i = 0; i < a->terms; i++)
+        if ((a->at[i].times > 0) != (a->plus > 0) || strchr(a->at[i].of, '(')) return false;
+    *sign = a->plus;
+    return true;
+}
+
 /* Of expressions: false where they do not say. Two extents that differ by a constant compare like it; an extent is at least 0. */
 static bool extents_of(struct import *m, enum what what, const struct extent *a, const struct extent *b, struct extent *y) {
     int64_t n, k;
     if (what >= EQUAL && what <= GREATER_EQUAL) {
         struct extent less = extent_add(a, b, -1);
-        if (!extent_number(&less, &n)) return false;
+        if (!extent_number(&less, &n) && !one_sided(&less, &n)) return false;
         *y = extent_of(compared(what, n < 0 ? -1 : n > 0));
         return true;
     }

@@ -175,9 +175,68 @@ static struct flow_tensor widened(struct import *m, const struct node *n, const 
     return made;
 }
 
+/* A symbol as a number: the extent of an input's axis. NULL: it is none alone. */
+static struct value *symbol_number(struct import *m, const struct node *n, const char *symbol) {
+    for (size_t i = 0; i < m->inputs.count; i++) {
+        struct value *input = m->inputs.at[i].value;
+        for (int32_t k = 0; k < input->rank; k++) {
+            struct extent one = extent_of(1), wanted = extent_symbol(symbol), rank = extent_of(input->rank);
+            if (!extent_same(&input->shape[k], &wanted)) continue;
+            struct made *made = make_named(m, n, "shape_of", symbol);
+            make_in(m, made, NULL, input);
+            return make_squeeze(m, n, make_slice(m, n, make_out(m, made, NULL, FLOW_I64, 1, &rank), 0, k, k + 1, 1, &one), 0);
+        }
+    }
+    return NULL;
+}
+
+static struct value *extent_number_of(struct import *m, const struct node *n, const struct extent *extent) {
+    int64_t number;
+    struct value *sum = NULL;
+    if (extent_number(extent, &number)) return value_scalar(m, FLOW_I64, (double)number);
+    if (extent->unknown) return NULL;
+    for (int32_t i = 0; i < extent->terms; i++) {
+        struct value *term = symbol_number(m, n, extent->at[i].of);
+        if (!term) return NULL;
+        if (extent->at[i].times != 1) {
+            term = make_same(m, n, "mul", term);
+            make_with(m, term->from, "value: %lld", (long long)extent->at[i].times);
+        }
+        sum = sum ? make_binary(m, n, "add", sum, term, FLOW_I64) : term;
+    }
+    if (extent->plus) {
+        sum = make_same(m, n, "add", sum);
+        make_with(m, sum->from, "value: %lld", (long long)extent->plus);
+    }
+    return sum;
+}
+
+/* Extents that a node computes with. */
+static bool make_extents(struct import *m, const struct node *n, struct value *v) {
+    struct value *parts[RANK];
+    if (v->rank > 1 || v->count > RANK || v->count < 1) return refuse(m, n, "more than %d extents are used as numbers", RANK);
+    for (int64_t i = 0; i < v->count; i++) {
+        parts[i] = extent_number_of(m, n, &v->ints[i]);
+        if (!parts[i]) return refuse(m, n, "an extent that is no input's is used as a number");
+        if (v->rank == 1 && !parts[i]->data) parts[i] = make_unsqueeze(m, n, parts[i], 0);
+        else if (v->rank == 1) parts[i]->rank = 1, parts[i]->shape[0] = extent_of(1);
+        if (parts[i]->data && !make_known(m, n, parts[i])) return false;
+    }
+    struct value *all = parts[0];
+    if (v->count > 1) {
+        struct made *made = make_node(m, n, "concat");
+        for (int64_t i = 0; i < v->count; i++) make_in(m, made, NULL, parts[i]);
+        make_with(m, made, "axis: 0");
+        all = make_out(m, made, NULL, FLOW_I64, 1, v->shape);
+    }
+    if (v->dtype != FLOW_I64) all = make_cast(m, n, all, v->dtype);
+    v->from = all->from, v->port = all->port;
+    return true;
+}
+
 bool make_known(struct import *m, const struct node *n, struct value *v) {
     if (v->from || v->input) return true;
-    if (!v->data) return refuse(m, n, "an extent is used as a number, which a graph here cannot do");
+    if (!v->data) return make_extents(m, n, v);
     const char *name = v->tensor_name ? v->tensor_name : store_format(&m->store, "%s_value", n->label);
     bool same = all_equal(v) && v->count > 0, floating = value_is_float(v->dtype);
     if (same || v->count <= WRITTEN_MOST || (!floating && v->count <= LISTED_MOST)) {

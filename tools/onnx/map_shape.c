@@ -429,6 +429,46 @@ static bool map_gather_elements(struct import *m, struct node *n) {
     return true;
 }
 
+/* Entries at places given by `depth` numbers each: the first axes become one, the places one number. */
+static bool map_gather_nd(struct import *m, struct node *n) {
+    struct value *x = n->in[0], *index = n->in[1], *place = NULL;
+    int64_t depth;
+    struct extent shape[RANK], flat[RANK], step = extent_of(1);
+    int64_t codes[RANK];
+    if (attr_int(n, "batch_dims", 0)) return refuse(m, n, "batch_dims is not covered");
+    if (index->rank < 1 || !extent_number(&index->shape[index->rank - 1], &depth) || depth < 1 || depth > x->rank)
+        return refuse(m, n, "how many axes its places are for is not known");
+    int32_t rank = index->rank - 1 + x->rank - (int32_t)depth;
+    if (rank > RANK) return refuse(m, n, "more than %d axes", RANK);
+    for (int64_t i = depth - 1; i >= 0; i--) {
+        struct extent one = extent_of(1);
+        struct value *part = make_slice(m, n, index, index->rank - 1, i, i + 1, 1, &one);
+        part = make_squeeze(m, n, part, index->rank - 1);
+        if (part->dtype != FLOW_I64) part = make_cast(m, n, part, FLOW_I64);
+        if (!extent_is(&step, 1)) {
+            struct value *by = value_new(m, FLOW_I64, 0, NULL);
+            by->ints = store_take(&m->store, 1, sizeof *by->ints);
+            by->ints[0] = step, by->count = 1;
+            part = make_binary(m, n, "mul", part, by, FLOW_I64);
+        }
+        place = place ? make_binary(m, n, "add", place, part, FLOW_I64) : part;
+        if (!place) return false;
+        step = extent_times(&m->store, &step, &x->shape[i]);
+    }
+    flat[0] = step, codes[0] = -1;
+    for (int32_t i = 0; i < index->rank - 1; i++) shape[i] = index->shape[i];
+    for (int32_t i = (int32_t)depth; i < x->rank; i++) {
+        if (x->shape[i].unknown) return refuse(m, n, "the extents of its input are not known");
+        flat[i - depth + 1] = shape[index->rank - 1 + i - depth] = x->shape[i], codes[i - depth + 1] = 1;
+    }
+    struct value *table = depth == 1 ? x : reshape_to(m, n, x, x->rank - (int32_t)depth + 1, flat, codes);
+    struct made *made = make_node(m, n, "gather");
+    make_in(m, made, NULL, table), make_in(m, made, NULL, place);
+    make_with(m, made, "axis: 0");
+    give(n, 0, make_out(m, made, NULL, x->dtype, rank, shape));
+    return true;
+}
+
 /* ---- pad ---- */
 
 static bool map_pad(struct import *m, struct node *n) {
@@ -544,6 +584,7 @@ const struct map map_shape[] = {
     {"Slice", map_slice, NULL, 3},
     {"Gather", map_gather, NULL, 2},
     {"GatherElements", map_gather_elements, NULL, 2},
+    {"GatherND", map_gather_nd, NULL, 2},
     {"Pad", map_pad, NULL, 2},
     {"ConstantOfShape", map_constant_of_shape, NULL, 1},
     {"Range", map_range, NULL, 3},

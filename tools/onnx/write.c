@@ -92,13 +92,13 @@ static void write_weights(struct writing *w, const struct made *made) {
     if (tied) PUT(w, "}");
 }
 
-static void write_node(struct writing *w, struct made *made) {
+/* aside: it is part of a known value, and stands before the node that reads it */
+static void write_node(struct writing *w, struct made *made, bool aside) {
     if (!made->live || names_find(&w->written, made->name)) return;
     names_set(&w->m->store, &w->written, made->name, made);
-    for (size_t i = 0; i < made->in.count; i++) { /* numbers and tables in front of who reads them */
+    for (size_t i = 0; i < made->in.count; i++) { /* numbers, tables and what is made of them in front of who reads them */
         struct made *from = made->in.at[i].value->from;
-        if (from && (from->in.count == 0 || (value_known(made->in.at[i].value) && from->in.count == 1)) && !from->state)
-            write_node(w, from);
+        if (from && !from->state && (aside || from->in.count == 0 || value_known(made->in.at[i].value))) write_node(w, from, true);
     }
     if (strcmp(made->scope, w->scope) != 0 && *made->scope) PUT(w, "  # %s\n", remark(w->m, made->scope));
     w->scope = made->scope;
@@ -117,8 +117,36 @@ static void write_input(struct writing *w, const struct import_input *input) {
     PUT(w, "]}\n");
 }
 
+/* What all scopes begin with ("model/", "If_0_then/") says nothing: it is left out of them and of the names, where these stay apart. */
+static void shorten(struct import *m) {
+    for (;;) {
+        const char *first = NULL;
+        size_t length = 0, scopes = 0;
+        for (size_t i = 0; i < m->made.count; i++) {
+            const struct made *made = m->made.at[i];
+            if (!made->live || !*made->scope) continue;
+            if (!first) first = made->scope, length = strcspn(first, "/");
+            if (strncmp(made->scope, first, length) != 0 || (made->scope[length] && made->scope[length] != '/')) return;
+            scopes++;
+        }
+        if (scopes < 2) return;
+        const char *word = walk_word(m, store_format(&m->store, "%.*s", (int)length, first));
+        size_t letters = strlen(word);
+        for (size_t i = 0; i < m->made.count; i++) {
+            struct made *made = m->made.at[i];
+            if (*made->scope) made->scope += strcspn(made->scope, "/"), made->scope += *made->scope == '/';
+            if (strncmp(made->name, word, letters) != 0 || made->name[letters] != '_' || !made->name[letters + 1]) continue;
+            const char *name = walk_word(m, made->name + letters + 1);
+            if (names_find(&m->labels, name)) continue;
+            names_set(&m->store, &m->labels, name, made);
+            made->name = name;
+        }
+    }
+}
+
 void write_graph(struct import *m, struct onnx_result *out) {
     struct writing w = {.m = m, .out = out, .scope = ""};
+    shorten(m);
     const char *producer = m->model->producer_name ? m->model->producer_name : "",
                *version = m->model->producer_version ? m->model->producer_version : "";
     PUT(&w, "flow: 1\nname: %s\n", quoted(m, m->options->title ? m->options->title : "model"));
@@ -128,7 +156,7 @@ void write_graph(struct import *m, struct onnx_result *out) {
     PUT(&w, "\ninputs:%s\n", m->inputs.count ? "" : " {}");
     for (size_t i = 0; i < m->inputs.count; i++) write_input(&w, &m->inputs.at[i]);
     PUT(&w, "\nnodes:\n");
-    for (size_t i = 0; i < m->made.count; i++) write_node(&w, m->made.at[i]);
+    for (size_t i = 0; i < m->made.count; i++) write_node(&w, m->made.at[i], false);
     if (out->node_count == 0) w.text.count -= strlen("\nnodes:\n"), PUT(&w, "\nnodes: {}\n");
     PUT(&w, "\noutputs:\n");
     for (size_t i = 0; i < m->outputs.count; i++)
