@@ -58,6 +58,10 @@ static int room_appended(struct context *context, struct exec_state *state, cons
     int64_t need = out->shape[axis] > in->shape[axis] ? out->shape[axis] : in->shape[axis], bytes;
     bool goes_on = state->filled && same_extents(&state->now, in);
     if (goes_on && need <= state->capacity) return 0;
+    struct flow_tensor before = *out;
+    before.shape[axis] = state->capacity;
+    if (!goes_on && state->capacity > 0 && need <= state->capacity && plan_bytes(&before, &bytes) && bytes <= state->buffers[0].bytes)
+        return 0; /* a new sequence in the room of the last */
     int64_t capacity = goes_on ? state->capacity : 0;
     if (capacity < 16) capacity = 16;
     while (capacity < need)
