@@ -31,7 +31,7 @@ struct profile_row *profile_at(struct profile *profile, const struct profile_row
     bool good = !key.failed;
     if (good && !map_get(&profile->places, key.at, &place)) {
         struct profile_row row = *like;
-        row.seconds = row.flops = row.bytes = 0, row.calls = 0;
+        row.seconds = row.least = row.flops = row.bytes = 0, row.calls = 0;
         row.node = arena_text(&profile->arena, like->node), row.op = arena_text(&profile->arena, like->op);
         row.choice = arena_text(&profile->arena, like->choice);
         const char *kept = arena_text(&profile->arena, key.at);
@@ -48,8 +48,8 @@ struct profile_row *profile_at(struct profile *profile, const struct profile_row
 static int add_row(struct profile *into, const struct profile_row *from) {
     struct profile_row *row = profile_at(into, from);
     if (!row) return FLOW_ERROR_MEMORY;
-    if (!row->calls || from->least < row->least) row->least = from->least;
-    row->seconds += from->seconds, row->calls += from->calls, row->flops += from->flops, row->bytes += from->bytes;
+    row->seconds += from->seconds, row->least += from->least, row->calls += from->calls, row->flops += from->flops,
+        row->bytes += from->bytes;
     return 0;
 }
 
@@ -165,7 +165,7 @@ static void gather(struct profile *into, struct binding *binding, bool backward)
         if (!binding->calls[s]) continue;
         struct profile_row row = row_of(binding->plan, s, backward, choice);
         double calls = (double)binding->calls[s];
-        row.seconds = binding->seconds[s], row.least = binding->least[s], row.calls = binding->calls[s], row.flops *= calls,
+        row.seconds = binding->seconds[s], row.least = binding->least[s] * calls, row.calls = binding->calls[s], row.flops *= calls,
         row.bytes = row.bytes * calls + binding->grown[s];
         if (add_row(into, &row) < 0) into->incomplete = true;
         binding->seconds[s] = binding->grown[s] = 0, binding->calls[s] = 0;

@@ -20,7 +20,7 @@ struct profile_row {
     const char *node, *op, *choice; /* "body.0.mix", "attention", what the operator says of this plan; "" */
     int32_t pass, kind;             /* enum profile_pass, profile_kind */
     int32_t dtype;                  /* of the node */
-    double seconds, least;          /* in all calls, and the shortest; own ones: a loop's without its body */
+    double seconds, least; /* in all calls, and were each as short as the shortest of its plan; own ones: a loop's without its body */
     uint64_t calls;
     double flops, bytes; /* in all calls */
 };

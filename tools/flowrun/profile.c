@@ -84,7 +84,7 @@ static struct flow_profile_row *by_operator(const struct flow_profile *profile, 
         if (k == *count)
             sums[(*count)++] = (struct flow_profile_row){
                 .op = row->op, .node = "", .choice = "", .pass = row->pass, .kind = row->kind, .dtype = row->dtype};
-        if (!sums[k].calls || row->least < sums[k].least) sums[k].least = row->least;
+        sums[k].least += row->least;
         sums[k].seconds += row->seconds, sums[k].calls += row->calls;
         sums[k].flops += row->flops, sums[k].bytes += row->bytes;
     }
@@ -122,10 +122,8 @@ static void print_row(FILE *out, const struct flow_profile_row *row, double whol
     char bytes[32], share[32] = "";
     double calls = row->calls ? (double)row->calls : 1, seconds = row->seconds > 0 ? row->seconds : 1e-12;
     if (limit > 0) snprintf(share, sizeof share, "%.0f%% %s", 100 * limit, by);
-    char least[32] = "";
-    if (row->node && row->node[0]) snprintf(least, sizeof least, "%.2f", 1e6 * row->least);
-    fprintf(out, " %9llu %11.2f %10s %6.1f%% %9.2f %8.2f %10s  %-11s", (unsigned long long)row->calls, 1e6 * row->seconds / calls, least,
-            whole > 0 ? 100 * row->seconds / whole : 0, 1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds,
+    fprintf(out, " %9llu %11.2f %10.2f %6.1f%% %9.2f %8.2f %10s  %-11s", (unsigned long long)row->calls, 1e6 * row->seconds / calls,
+            1e6 * row->least / calls, whole > 0 ? 100 * row->seconds / whole : 0, 1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds,
             format_bytes(row->bytes / calls, bytes), share);
 }
 
@@ -143,7 +141,8 @@ static void print_nodes(FILE *out, const struct profiling *profiling, const stru
         const struct flow_profile_row *row = rows[i];
         const char *by;
         if (i >= shown) {
-            rest.seconds += row->seconds, rest.calls += row->calls, rest.flops += row->flops, rest.bytes += row->bytes;
+            rest.seconds += row->seconds, rest.least += row->least, rest.calls += row->calls, rest.flops += row->flops,
+                rest.bytes += row->bytes;
             continue;
         }
         double limit = share_of_limit(&profiling->limits, row, &by);
@@ -250,8 +249,8 @@ static void json_row(FILE *out, const struct profiling *profiling, const struct 
     fprintf(out,
             "\"calls\": %llu, \"seconds\": %.9f, \"least_seconds\": %.9f, \"share\": %.6f, \"flops\": %.17g, \"bytes\": %.17g, \"gflops\": "
             "%.6g, \"gbytes\": %.6g, ",
-            (unsigned long long)row->calls, row->seconds, row->least, whole > 0 ? row->seconds / whole : 0, row->flops, row->bytes,
-            1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds);
+            (unsigned long long)row->calls, row->seconds, row->calls ? row->least / (double)row->calls : 0,
+            whole > 0 ? row->seconds / whole : 0, row->flops, row->bytes, 1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds);
     fprintf(out, "\"of_limit\": %.6g", limit);
     if (by) fprintf(out, ", \"limit\": "), print_string(out, by, strlen(by));
 }

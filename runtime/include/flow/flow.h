@@ -290,7 +290,7 @@ struct flow_profile_row {
     int32_t pass, kind; /* FLOW_PASS_*, FLOW_ROW_* */
     int32_t dtype;
     int32_t reserved;
-    double seconds, least; /* in all calls, and the shortest; a loop's without its body's nodes, which have rows of their own */
+    double seconds, least; /* in all calls, and were each as short as the shortest on the same shapes; a loop's without its body's nodes */
     uint64_t calls;
     double flops, bytes; /* of all calls */
 };
