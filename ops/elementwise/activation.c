@@ -29,11 +29,23 @@ static const struct flow_attr clamp_attrs[] = {
     FLOW_ATTR(struct clamp_attrs, min, "least value; absent: none", FLOW_ABSENT, FLOW_NO_MIN, FLOW_NO_MAX),
     FLOW_ATTR(struct clamp_attrs, max, "largest value; absent: none", FLOW_ABSENT, FLOW_NO_MIN, FLOW_NO_MAX)};
 
-static int relu_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_RELU, 0, 0, 0.1); }
+static int relu_infer(struct flow_infer *infer) {
+    infer->is = FLOW_ACTIVATION_RELU;
+    return elementwise_unary(infer, UNARY_RELU, 0, 0, 0.1);
+}
 static int relu_squared_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_RELU_SQUARED, 0, 0, 0.1); }
-static int silu_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SILU, 0, 0, 0.6); }
-static int sigmoid_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SIGMOID, 0, 0, 0.6); }
-static int tanh_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_TANH, 0, 0, 0.5); }
+static int silu_infer(struct flow_infer *infer) {
+    infer->is = FLOW_ACTIVATION_SILU;
+    return elementwise_unary(infer, UNARY_SILU, 0, 0, 0.6);
+}
+static int sigmoid_infer(struct flow_infer *infer) {
+    infer->is = FLOW_ACTIVATION_SIGMOID;
+    return elementwise_unary(infer, UNARY_SIGMOID, 0, 0, 0.6);
+}
+static int tanh_infer(struct flow_infer *infer) {
+    infer->is = FLOW_ACTIVATION_TANH;
+    return elementwise_unary(infer, UNARY_TANH, 0, 0, 0.5);
+}
 static int softplus_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_SOFTPLUS, 0, 0, 0.9); }
 static int mish_infer(struct flow_infer *infer) { return elementwise_unary(infer, UNARY_MISH, 0, 0, 0.7); }
 
@@ -49,6 +61,7 @@ static int elu_infer(struct flow_infer *infer) {
 
 static int gelu_infer(struct flow_infer *infer) {
     const struct gelu_attrs *a = infer->attrs;
+    if (a->approximate == 0) infer->is = FLOW_ACTIVATION_GELU;
     return elementwise_unary(infer, a->approximate == 1 ? UNARY_GELU_TANH : UNARY_GELU, 0, 0, 1.0);
 }
 

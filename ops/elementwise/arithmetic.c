@@ -128,6 +128,7 @@ static int pair_infer(struct flow_infer *infer, int32_t op, double cost) {
         if (!shape_same(&infer->in[i], y) || !shape_is_dense(&infer->in[i])) e->all_flat = false;
     /* Of more than two inputs the first pair is mapped onto the whole result, then each further one joins. */
     plan_pair(e, y, infer->in, cost);
+    if (op == BINARY_ADD && others == 1 && shape_same(&infer->in[0], y) && shape_same(&infer->in[1], y)) infer->is = FLOW_IS_SUM;
     infer->flops = (double)e->map.count * (others > 0 ? others : 1);
     infer->bytes = (double)(e->map.count * e->map.out_bytes) * (2.0 + others);
     if (infer->differentiated) pair_differentiated(infer, e);

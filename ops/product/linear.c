@@ -70,6 +70,9 @@ static int forward(const struct flow_call *call) {
         .c_row = a->units,
         .bias = a->bias ? call->param[1].data : NULL,
         .dtype = x->dtype,
+        .activation = call->activation,
+        .residual = call->residual,
+        .size = sizeof product,
     };
     if (product.m == 0) return FLOW_OK;
     if (call->packed) {
@@ -128,7 +131,11 @@ static int backward(const struct flow_call *call) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
+    {.device = FLOW_DEVICE_CPU,
+     .types = FLOW_TYPES_REAL,
+     .forward = forward,
+     .backward = backward,
+     .epilogues = FLOW_EPILOGUE_ACTIVATION | FLOW_EPILOGUE_RESIDUAL},
 };
 
 extern const struct flow_operator product_linear;

@@ -202,6 +202,7 @@ static int attention_infer(struct flow_infer *infer) {
     out->rank = 3, out->dtype = in[Q].dtype;
     out->shape[0] = p->batch, out->shape[1] = p->queries, out->shape[2] = a->projections ? in[Q].shape[2] : mixed;
     shape_dense(out);
+    if (!a->projections) infer->epilogues = 0;
     p->drops = infer->phase == FLOW_PHASE_TRAINING && a->dropout > 0;
     if (infer->differentiated) plan_backward(infer, a, p);
     double pairs = (double)p->queries * (double)p->keys * (a->causal ? 0.5 : 1) * (double)p->batch * (double)p->heads;
@@ -284,7 +285,11 @@ static const struct flow_attr attrs[] = {
     FLOW_ATTR(struct attention_attrs, dropout, "share of weights dropped in training", "0", 0, 0.999999),
 };
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, attention_forward, attention_backward},
+    {.device = FLOW_DEVICE_CPU,
+     .types = FLOW_TYPES_REAL,
+     .forward = attention_forward,
+     .backward = attention_backward,
+     .epilogues = FLOW_EPILOGUE_RESIDUAL},
 };
 static const struct flow_operator attention = {
     .size = sizeof attention,

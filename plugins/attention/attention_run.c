@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* y = x W^T + b for all rows of the batch. */
-static int project(const struct flow_call *call, const struct projection *projection, struct rows x, struct rows y, int64_t count) {
+/* y = x W^T + b (+ residual, laid out as y) for all rows of the batch. */
+static int project(const struct flow_call *call, const struct projection *projection, struct rows x, struct rows y, int64_t count,
+                   const void *residual) {
     const struct attention_priv *p = call->priv;
     const struct flow_tensor *w = &call->param[projection->weight];
     struct flow_gemm product = {.m = count,
@@ -21,7 +22,9 @@ static int project(const struct flow_call *call, const struct projection *projec
                                 .c_row = y.row,
                                 .c_batch = y.batch,
                                 .bias = projection->bias == UINT32_MAX ? NULL : call->param[projection->bias].data,
-                                .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
+                                .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32,
+                                .residual = residual,
+                                .size = sizeof product};
     if (x.batch == count * x.row && y.batch == count * y.row) product.m = count * p->batch, product.batch = 1;
     if (call->packed) product.packed_b = (const char *)call->packed + projection->packed;
     else product.b = w->data, product.b_row = w->strides[1], product.b_col = w->strides[0];
@@ -229,9 +232,9 @@ static int fill_inputs(const struct flow_call *call, struct mix *mix, struct row
     int64_t k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
     int rc = 0;
     if (a->projections) {
-        rc = project(call, &p->q, attention_rows_of(&call->in[Q]), mix->q, p->queries);
-        if (rc == 0) rc = project(call, &p->k, attention_rows_of(&call->in[K]), k, p->keys);
-        if (rc == 0) rc = project(call, &p->v, attention_rows_of(&call->in[V]), v, p->keys);
+        rc = project(call, &p->q, attention_rows_of(&call->in[Q]), mix->q, p->queries, NULL);
+        if (rc == 0) rc = project(call, &p->k, attention_rows_of(&call->in[K]), k, p->keys, NULL);
+        if (rc == 0) rc = project(call, &p->v, attention_rows_of(&call->in[V]), v, p->keys, NULL);
     } else {
         if (mix->q.data != call->in[Q].data)
             copy_rows(attention_rows_of(&call->in[Q]), mix->q, p->batch, p->queries, p->heads * p->width * p->size, p->size);
@@ -288,5 +291,5 @@ int attention_forward(const struct flow_call *call) {
     int64_t grain = pairs > 0 ? 1 + 2000000 / pairs : tasks;
     if (tasks > 0) call->host->parallel_for(call, tasks, grain, mix_blocks, &mix);
     if (p->rows && p->ring) fill_ring(call, &mix);
-    return a->projections ? project(call, &p->o, mix.out, attention_rows_of(&call->out[0]), p->queries) : 0;
+    return a->projections ? project(call, &p->o, mix.out, attention_rows_of(&call->out[0]), p->queries, call->residual) : 0;
 }

@@ -81,7 +81,7 @@ static int lstm_infer(struct flow_infer *infer) { return recurrent_infer(infer, 
 static int gru_infer(struct flow_infer *infer) { return recurrent_infer(infer, CELL_GRU); }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, recurrent_forward, recurrent_backward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = recurrent_forward, .backward = recurrent_backward}};
 
 static const struct flow_operator rnn = {
     .size = sizeof rnn,

@@ -207,7 +207,7 @@ static int describe(const struct flow_infer *ctx, char *text, size_t size) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, backward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = forward, .backward = backward},
 };
 
 const struct flow_operator stft_operator = {

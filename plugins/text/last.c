@@ -44,7 +44,7 @@ static int forward(const struct flow_call *call) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = forward},
 };
 
 const struct flow_operator last_operator = {

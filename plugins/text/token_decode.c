@@ -81,7 +81,7 @@ static int forward(const struct flow_call *call) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I64), FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(I64), .forward = forward},
 };
 
 const struct flow_operator token_decode_operator = {

@@ -195,7 +195,7 @@ static int forward(const struct flow_call *call) {
 }
 
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(U8) | FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, forward, NULL},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(U8) | FLOW_TYPES_REAL, .forward = forward},
 };
 
 const struct flow_operator token_encode_operator = {

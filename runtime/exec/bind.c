@@ -157,6 +157,8 @@ static int bind_step(struct builder *builder, size_t s) {
     }
     if (code == 0) code = point(builder, prepare ? &step->out[0] : &step->prepared, &call->packed);
     if (code == 0) code = point(builder, &step->saved, &call->saved);
+    if (code == 0) code = point(builder, &step->residual, (void **)&call->residual);
+    call->activation = step->activation;
     if (code == 0 && step->loop) code = bind_loop(builder, s, call);
     if (code == 0 && record->context->checked && checked_bind(binding, record) < 0) code = report_memory(builder->report);
     return code;

@@ -92,7 +92,7 @@ static const struct flow_port align_out[] = {{"y", "the same, in step", NULL, FL
 static const struct flow_state align_states[ALIGN_MOST] = {HELD(0), HELD(1), HELD(2),  HELD(3),  HELD(4),  HELD(5),  HELD(6),  HELD(7),
                                                            HELD(8), HELD(9), HELD(10), HELD(11), HELD(12), HELD(13), HELD(14), HELD(15)};
 #undef HELD
-static const struct flow_kernel align_kernels[] = {{NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, align_forward, NULL}};
+static const struct flow_kernel align_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = align_forward}};
 
 static const struct flow_operator align_operator = {
     .size = sizeof(struct flow_operator),
@@ -165,7 +165,7 @@ static int copy_forward(const struct flow_call *call) {
 
 static const struct flow_port copy_in[] = {{"x", "any strides", NULL, FLOW_TYPES_ANY, FLOW_STRIDED}};
 static const struct flow_port copy_out[] = {{"y", "row-major", NULL, FLOW_TYPES_ANY, 0}};
-static const struct flow_kernel copy_kernels[] = {{NULL, FLOW_DEVICE_CPU, FLOW_TYPES_ANY, FLOW_ISA_BASE, 0, NULL, copy_forward, NULL}};
+static const struct flow_kernel copy_kernels[] = {{.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_ANY, .forward = copy_forward}};
 
 static const struct flow_operator copy_operator = {
     .size = sizeof(struct flow_operator),

@@ -272,6 +272,7 @@ static void begin_infer(struct build_asking *asking, struct instance_node *node)
     infer->attrs = node->attrs, infer->priv = node->priv;
     infer->differentiated = asking->build->options->differentiate || asking->build->made->gradients;
     infer->backward_reads_in = infer->backward_reads_out = UINT64_MAX;
+    infer->epilogues = UINT32_MAX;
 }
 
 /* Everything between the inputs' values and the node's; node->infer is complete

@@ -7,6 +7,14 @@
 
 enum { PLAN_ALIGN = 64, PLAN_STREAMS_MOST = 16 };
 
+/* What a node's kernel does besides, and for which node: it writes that node's output. */
+struct plan_fusion {
+    int32_t last;       /* the node whose output is written; -1: its own */
+    int32_t activation; /* FLOW_ACTIVATION_* */
+    int32_t residual;   /* a value; -1 */
+    bool done;          /* this node is done by another's kernel */
+};
+
 struct plan_build {
     const struct allocator *from;
     const struct instance *instance;
@@ -21,6 +29,7 @@ struct plan_build {
     bool *wide;                         /* by node: half tensors are widened around its kernel */
     bool *differentiated;               /* by node: a needed node is its backward, or reads what it saves */
     int32_t *saved;                     /* by node: block of what it saves; -1 */
+    struct plan_fusion *fusion;         /* by node */
     const struct flow_kernel **kernels; /* by node */
     struct plan **bodies;               /* by node: of loops */
     int32_t *home;                      /* by value (owners): block; -1 */
@@ -45,6 +54,9 @@ struct plan_build {
 
 /* plan_select.c: what is needed, what is constant, which kernels. */
 int must_use plan_select(struct plan_build *build);
+
+/* plan_fuse.c: which nodes another's kernel does on its way out. */
+int must_use plan_fuse(struct plan_build *build);
 
 /* plan_steps.c */
 int must_use plan_steps(struct plan_build *build);
@@ -103,9 +115,9 @@ static inline int32_t plan_root(const struct plan_build *build, int32_t block) {
 }
 
 /* All tensors of a step, one after another: inputs, outputs, parameters, states in, states out, outputs that backward reads and their
- * gradients, what was prepared, what is saved. */
+ * gradients, what was prepared, what is added, what is saved. */
 static inline uint32_t plan_step_tensor_count(const struct plan_step *step) {
-    return step->in_count + step->out_count + step->param_count + 2 * step->state_count + 2 * step->read_count + 2;
+    return step->in_count + step->out_count + step->param_count + 2 * step->state_count + 2 * step->read_count + 3;
 }
 static inline struct plan_tensor *plan_step_tensor(struct plan_step *step, uint32_t i, bool *written) {
     *written = false;
@@ -116,7 +128,8 @@ static inline struct plan_tensor *plan_step_tensor(struct plan_step *step, uint3
     if ((i -= step->state_count) < step->state_count) return *written = true, &step->state_out[i];
     if ((i -= step->state_count) < step->read_count) return &step->read[i];
     if ((i -= step->read_count) < step->read_count) return &step->grad_out[i];
-    if (i - step->read_count == 0) return &step->prepared;
+    if ((i -= step->read_count) == 0) return &step->prepared;
+    if (i == 1) return &step->residual;
     *written = step->kind == PLAN_KERNEL || step->kind == PLAN_LOOP;
     return &step->saved;
 }

@@ -19,8 +19,9 @@ static int prepare_scratch(struct plan_build *build) {
     build->home = marks(build, values), build->dense = marks(build, values), build->wider = marks(build, values);
     build->differentiated = arena_array(&build->scratch, nodes, sizeof *build->differentiated), build->saved = marks(build, nodes);
     build->claim = marks(build, values), build->param = marks(build, values), build->feed = marks(build, values);
-    bool all = build->needed && build->constant && build->wide && build->kernels && build->bodies && build->home && build->dense &&
-               build->wider && build->claim && build->param && build->feed && build->differentiated && build->saved;
+    build->fusion = arena_array(&build->scratch, nodes, sizeof *build->fusion);
+    bool all = build->fusion && build->needed && build->constant && build->wide && build->kernels && build->bodies && build->home &&
+               build->dense && build->wider && build->claim && build->param && build->feed && build->differentiated && build->saved;
     return all ? 0 : report_memory(build->report);
 }
 
@@ -124,6 +125,7 @@ int plan_new_body(const struct allocator *from, const struct instance *instance,
     arena_init(&build.scratch, from);
     int code = prepare_scratch(&build);
     if (code == 0) code = plan_select(&build);
+    if (code == 0) code = plan_fuse(&build);
     if (code == 0) code = plan_steps(&build);
     if (code == 0) code = plan_stream(&build);
     if (code == 0) plan_takeover(&build);

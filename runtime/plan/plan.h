@@ -72,7 +72,11 @@ struct plan_step {
     struct plan_tensor *read, *grad_out; /* BACKWARD: outputs of the forward node, and their gradients; read_count of each */
     uint32_t read_count;
     struct plan_tensor saved; /* what the forward kernel leaves for its backward */
-    int64_t workspace;        /* offset in the arena, -1: none */
+    /* KERNEL: output 0 = activation(result) + residual; it is that of another node, `fused`, and there may be one between them. */
+    struct plan_tensor residual;
+    int32_t activation; /* FLOW_ACTIVATION_* */
+    int32_t fused;      /* -1: none */
+    int64_t workspace;  /* offset in the arena, -1: none */
     int64_t workspace_bytes;
     int32_t packed;              /* index among the plan's prepared blocks; -1 */
     struct plan_tensor prepared; /* filled by a PLAN_PREPARE step; PLACE_NONE where there is none */

@@ -136,6 +136,12 @@ static void text_steps(const struct plan *plan, int how, int depth, int width, s
         text_put(out, "\n");
         operator_text(plan, step, told);
         if (told[0]) text_format(out, "%7s%s\n", "", told);
+        if (step->fused >= 0)
+            text_format(out, "%7son its way out%s%s: '%s'\n", "", step->activation ? " an activation" : "",
+                        step->residual.place == PLACE_NONE ? ""
+                        : step->activation                 ? " and a sum"
+                                                           : " a sum",
+                        plan->instance->nodes[step->fused].source->path);
         if ((how & PLAN_VERBOSE) && step->apart) text_format(out, "%7snot in place: %s\n", "", step->apart);
         if (step->loop) {
             text_format(out, "%7s%s%lld iterations of:\n", "", step->loop->until >= 0 ? "at most " : "", (long long)step->loop->iterations);

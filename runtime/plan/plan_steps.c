@@ -71,7 +71,8 @@ struct plan_step *plan_step_add(struct plan_build *build, enum plan_step_kind ki
     struct plan_step *step = &build->steps[build->step_count++];
     *step = (struct plan_step){.kind = kind, .node = node, .workspace = -1, .packed = -1, .event = -1, .takes = -1};
     step->prepared.type.rank = -1, step->prepared.index = -1, step->prepared.value = -1;
-    step->saved = step->prepared;
+    step->saved = step->residual = step->prepared;
+    step->fused = -1;
     return step;
 }
 
@@ -287,6 +288,8 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
     const struct flow_operator *op = node->entry->op;
     uint32_t states = (uint32_t)node->state_count;
+    const struct plan_fusion *fusion = &build->fusion[n];
+    if (fusion->done) return 0;
     struct plan_tensor *in = plan_tensors(build, larger(node->in_count, op->inputs.count));
     struct plan_tensor *out = plan_tensors(build, larger(node->out_count, op->outputs.count));
     struct plan_tensor *param = plan_tensors(build, larger(node->param_count, op->params.count));
@@ -300,7 +303,10 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     int32_t packed = -1;
     struct plan_tensor prepared = {.index = -1, .value = -1, .type = {.rank = -1}};
     if (code == 0) code = add_prepare(build, n, param, larger(node->param_count, op->params.count), &packed, &prepared);
-    if (code == 0) code = plan_produce(build, node, out);
+    if (code == 0) code = plan_produce(build, fusion->last < 0 ? node : &build->instance->nodes[fusion->last], out);
+    struct plan_tensor residual =
+        prepared.place == PLACE_NONE ? prepared : (struct plan_tensor){.index = -1, .value = -1, .type = {.rank = -1}};
+    if (code == 0 && fusion->residual >= 0) code = plan_operand(build, fusion->residual, n, false, &residual);
     if (code == 0 && build->wide[n]) code = widen_outputs(build, out, node->out_count, narrow);
     if (code == 0) code = add_states(build, n, state_in, state_out);
     struct plan_tensor saved = {.index = -1, .value = -1, .type = {.rank = -1}};
@@ -309,6 +315,7 @@ static int add_kernel(struct plan_build *build, int32_t n) {
     struct plan_step *step = plan_step_add(build, PLAN_KERNEL, n);
     if (!step) return report_memory(build->report);
     step->saved = saved;
+    step->residual = residual, step->activation = fusion->activation, step->fused = fusion->last;
     step->kernel = build->kernels[n], step->packed = packed, step->prepared = prepared;
     step->in = in, step->out = out, step->param = param, step->state_in = state_in, step->state_out = state_out;
     step->in_count = node->in_count, step->out_count = node->out_count, step->param_count = node->param_count, step->state_count = states;

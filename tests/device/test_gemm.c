@@ -17,7 +17,7 @@ struct shape {
     enum layout b;
     bool a_columns; /* A's columns are contiguous instead of its rows */
     bool a_strided;
-    bool bias;
+    bool bias, residual;
     double beta;
     int32_t activation;
 };
@@ -49,7 +49,7 @@ static struct device *device_new(int threads, int isa) {
 /* Everything about one product; operands in memory of exactly their size, so that sanitizers see every read beyond them. */
 struct product {
     struct flow_gemm g;
-    void *a, *b, *c, *bias, *packed;
+    void *a, *b, *c, *bias, *residual, *packed;
     int64_t c_count;
 };
 
@@ -78,6 +78,8 @@ static struct product product_new(const struct shape *s, int32_t dtype, const st
     p.c_count = batch * p.g.c_batch;
     p.c = values(dtype, p.c_count, &state);
     p.bias = s->bias ? values(dtype, s->n, &state) : NULL;
+    p.residual = s->residual ? values(dtype, p.c_count, &state) : NULL;
+    if (s->residual) p.g.residual = p.residual, p.g.size = sizeof p.g;
     p.g.a = p.a, p.g.b = p.b, p.g.c = p.c, p.g.bias = p.bias;
     if (packed) {
         int64_t bytes = host->gemm_packed_bytes(host, dtype, s->k, s->n);
@@ -88,7 +90,7 @@ static struct product product_new(const struct shape *s, int32_t dtype, const st
     return p;
 }
 
-static void product_free(struct product *p) { free(p->a), free(p->b), free(p->c), free(p->bias), free(p->packed); }
+static void product_free(struct product *p) { free(p->a), free(p->b), free(p->c), free(p->bias), free(p->residual), free(p->packed); }
 
 /* The reference: also says how large the terms were, which bounds the rounding error. */
 static void check(const struct shape *s, int32_t dtype, const struct product *p, const void *before, const char *what) {
@@ -112,6 +114,7 @@ static void check(const struct shape *s, int32_t dtype, const struct product *p,
                 if (s->bias) wanted += half_read(p->bias, dtype, j);
                 if (s->beta != 0) wanted += half_read(before, dtype, at);
                 wanted = activation(wanted, s->activation);
+                if (s->residual) wanted += half_read(p->residual, dtype, at), size += 1;
                 cr_assert(fabs(got - wanted) <= eps * size * (4 + (double)s->k / 4), "%s: [%ld, %ld, %ld] is %.17g, not %.17g", what,
                           (long)t, (long)i, (long)j, got, wanted);
             }
@@ -128,9 +131,9 @@ static void run_shape(const struct shape *s, struct device *const *devices, int 
             void *before = malloc(bytes + 1);
             memcpy(before, p.c, bytes);
             char what[200];
-            snprintf(what, sizeof what, "%s m %ld n %ld k %ld batch %ld b %d a %d%d bias %d beta %g act %d isa %d threads %d",
+            snprintf(what, sizeof what, "%s m %ld n %ld k %ld batch %ld b %d a %d%d bias %d residual %d beta %g act %d isa %d threads %d",
                      dtype_name(dtype), (long)s->m, (long)s->n, (long)s->k, (long)s->batch, s->b, s->a_columns, s->a_strided, s->bias,
-                     s->beta, s->activation, host->isa, host->threads);
+                     s->residual, s->beta, s->activation, host->isa, host->threads);
             cr_assert_eq(host->gemm(&call, &p.g), FLOW_OK, "%s", what);
             check(s, dtype, &p, before, what);
             /* Devices come in pairs that differ in threads alone. */
@@ -167,9 +170,10 @@ Test(gemm, small_shapes_in_every_layout) {
             for (size_t l = 0; l < sizeof k / sizeof *k; l++)
                 for (int layout = 0; layout < B_LAYOUTS; layout++) {
                     struct shape s = {.m = m[i], .n = n[j], .k = k[l], .b = (enum layout)layout};
-                    uint64_t bits = (uint64_t)((draw(&state) + 1) * 1024);
+                    uint64_t bits = (uint64_t)((draw(&state) + 1) * 2048);
                     s.a_columns = bits & 1, s.a_strided = (bits & 6) == 0, s.bias = bits & 8, s.beta = bits & 16 ? 1 : 0;
                     s.activation = (int32_t)(bits / 32 % 6), s.batch = (int64_t)(bits / 256 % 4);
+                    s.residual = bits & 1024;
                     run_shape(&s, devices, count);
                 }
     free_devices(devices, count);
@@ -190,6 +194,7 @@ Test(gemm, larger_shapes) {
                               .b = (enum layout)layout,
                               .bias = i % 2,
                               .beta = i % 3 == 0,
+                              .residual = i % 4 < 2,
                               .activation = (int32_t)(i + (size_t)layout) % 6,
                               .a_columns = (i + (size_t)layout) % 3 == 1};
             run_shape(&s, devices, count);

@@ -15,7 +15,7 @@ struct shape {
     int64_t m, n, k, batch;
     enum layout b;
     int a; /* 0: rows contiguous, 1: columns, 2: neither */
-    bool bias;
+    bool bias, residual;
     double beta;
     int32_t activation;
 };
@@ -33,7 +33,7 @@ static float *values(int64_t count, uint64_t *state) {
 
 struct product {
     struct flow_gemm g;
-    float *a, *b, *c, *bias;
+    float *a, *b, *c, *bias, *residual;
     void *packed;
     int64_t c_count;
 };
@@ -44,6 +44,7 @@ static void make(struct product *p, const struct flow_host *host, const struct s
     const int64_t a_count = s->m * s->k * gap, b_count = s->k * s->n * b_gap;
     p->a = values(a_count * batch, &state), p->b = values(b_count * batch, &state), p->bias = values(s->n, &state);
     p->c_count = s->m * (s->n + 3) * batch, p->c = values(p->c_count, &state), p->packed = NULL;
+    p->residual = values(p->c_count, &state);
     p->g = (struct flow_gemm){.m = s->m,
                               .n = s->n,
                               .k = s->k,
@@ -62,6 +63,8 @@ static void make(struct product *p, const struct flow_host *host, const struct s
                               .bias = s->bias ? p->bias : NULL,
                               .beta = s->beta,
                               .activation = s->activation,
+                              .residual = s->residual ? p->residual : NULL,
+                              .size = sizeof p->g,
                               .dtype = FLOW_F32};
     if (s->b < PACKED) return;
     p->packed = malloc((size_t)host->gemm_packed_bytes(host, FLOW_F32, s->k, s->n) + 1);
@@ -74,7 +77,7 @@ static void make(struct product *p, const struct flow_host *host, const struct s
     p->g.packed_b = p->packed, p->g.b = NULL, p->g.b_batch = 0;
 }
 
-static void drop(struct product *p) { free(p->a), free(p->b), free(p->c), free(p->bias), free(p->packed); }
+static void drop(struct product *p) { free(p->a), free(p->b), free(p->c), free(p->bias), free(p->residual), free(p->packed); }
 
 static double rounded(float x) { return (double)half_bf16_to_f32(half_f32_to_bf16(x)); }
 
@@ -101,6 +104,7 @@ static void check(const struct flow_host *host, const struct shape *s, uint64_t 
                 }
                 if (s->bias) sum += (double)p.bias[j];
                 if (s->activation == FLOW_ACTIVATION_RELU) sum = sum > 0 ? sum : 0;
+                if (s->residual) sum += (double)p.residual[at], size += 1;
                 cr_assert(fabs((double)p.c[at] - sum) <= 2e-7 * size, "%dx%dx%d, a %d, b %d, isa %d: C[%d,%d] is %.9g, expected %.9g",
                           (int)s->m, (int)s->n, (int)s->k, s->a, (int)s->b, host->isa, (int)i, (int)j, (double)p.c[at], sum);
             }
@@ -129,7 +133,7 @@ Test(gemm_bf16, against_plain_loops) {
                 for (int a = 0; a < 3; a++, seed++) {
                     struct shape s = {.m = sizes[i][0], .n = sizes[i][1], .k = sizes[i][2], .b = (enum layout)b, .a = a};
                     s.bias = seed % 2, s.beta = seed % 3 == 0, s.activation = seed % 5 == 0 ? FLOW_ACTIVATION_RELU : FLOW_ACTIVATION_NONE;
-                    s.batch = seed % 4 == 0 ? 3 : 0;
+                    s.batch = seed % 4 == 0 ? 3 : 0, s.residual = seed % 7 < 3;
                     check(&host, &s, seed);
                 }
         device->api->free(device);

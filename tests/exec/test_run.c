@@ -264,7 +264,7 @@ Test(exec, a_kernel_that_fails_is_named) {
     int32_t x = hand_input(&h, 2, 2), a = hand_node(&h, HAND_NEGATE, x, -1, hand_type(2, 2));
     int32_t y = hand_node(&h, HAND_SCALE, a, -1, hand_type(2, 2));
     hand_output(&h, y);
-    struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, failing_kernel, NULL};
+    struct flow_kernel kernel = {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(I32), .forward = failing_kernel};
     struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     h.nodes[1].entry = &entry;
     cr_assert_eq(bench_open(&b, &memory_default, &h, 1, 1), 0);
@@ -283,7 +283,7 @@ Test(exec, a_kernel_that_fails_is_named) {
 Test(exec, a_failure_ends_all_streams) {
     static struct hand h;
     static struct hand_result r;
-    struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, failing_kernel, NULL};
+    struct flow_kernel kernel = {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(I32), .forward = failing_kernel};
     struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     int failed = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
@@ -340,7 +340,7 @@ static void expect_caught(int (*forward)(const struct flow_call *call), const ch
     hand_init(&h);
     int32_t x = hand_input(&h, 2, 2), a = hand_node(&h, HAND_SCALE, x, -1, hand_type(2, 2));
     hand_output(&h, hand_node(&h, HAND_NEGATE, a, -1, hand_type(2, 2)));
-    struct flow_kernel kernel = {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, forward, NULL};
+    struct flow_kernel kernel = {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(I32), .forward = forward};
     struct registry_entry entry = {.op = &hand_operators[HAND_SCALE], .plugin = "test", .kernels = &kernel, .kernel_count = 1};
     h.nodes[0].entry = &entry;
     cr_assert_eq(bench_open(&b, &memory_default, &h, 1, 1), 0);
@@ -390,5 +390,6 @@ Test(exec, a_kernel_that_writes_where_it_may_not_is_found) {
     expect_caught(writes_in_front,
                   "node 'n0': operator 'scale': it wrote in front of the start of its output 'y' (16 bytes): from byte -8 on");
     expect_caught(writes_its_input, "node 'n0': operator 'scale': it changed its input 'x', which it may only read");
-    expect_caught(writes_behind_its_input, "node 'n0': operator 'scale': it wrote behind the end of its input 'x' (16 bytes): up to byte 23");
+    expect_caught(writes_behind_its_input,
+                  "node 'n0': operator 'scale': it wrote behind the end of its input 'x' (16 bytes): up to byte 23");
 }

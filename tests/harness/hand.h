@@ -52,10 +52,10 @@ static int hand_both(const struct flow_call *call) { /* sum, difference; the dif
     }
     return 0;
 }
-static int hand_pick(const struct flow_call *call) { /* adds a parameter */
-    const uint32_t *x = call->in[0].data, *w = call->param[0].data;
+static int hand_pick(const struct flow_call *call) { /* mixes with a parameter; on its way out a sum */
+    const uint32_t *x = call->in[0].data, *w = call->param[0].data, *r = call->residual;
     uint32_t *y = call->out[0].data;
-    for (int64_t i = 0, n = hand_elements(&call->out[0]); i < n; i++) y[i] = x[i] ^ w[i];
+    for (int64_t i = 0, n = hand_elements(&call->out[0]); i < n; i++) y[i] = (x[i] ^ w[i]) + (r ? r[i] : 0);
     return 0;
 }
 static int hand_count(const struct flow_call *call) { /* no inputs */
@@ -73,9 +73,12 @@ static const struct flow_port hand_over1[] = {{"s", "", NULL, FLOW_TYPE(I32), FL
 static const struct flow_port hand_plain[] = {{"y", "", NULL, FLOW_TYPE(I32), 0}};
 static const struct flow_param hand_weight[] = {{"w", "", NULL, NULL, "zeros", FLOW_TYPE(I32), 0}};
 
-#define HAND_KERNEL(function)                                                 \
-    {                                                                         \
-        { NULL, FLOW_DEVICE_CPU, FLOW_TYPE(I32), 0, 0, NULL, function, NULL } \
+#define HAND_KERNEL(function)                                                        \
+    {                                                                                \
+        {                                                                            \
+            .device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(I32), .forward = function, \
+            .epilogues = function == hand_pick ? FLOW_EPILOGUE_RESIDUAL : 0          \
+        }                                                                            \
     }
 static const struct flow_kernel hand_kernels[][1] = {HAND_KERNEL(hand_add),  HAND_KERNEL(hand_negate), HAND_KERNEL(hand_scale),
                                                      HAND_KERNEL(hand_both), HAND_KERNEL(hand_pick),   HAND_KERNEL(hand_count)};
@@ -193,6 +196,7 @@ static inline int32_t hand_node(struct hand *h, enum hand_op op, int32_t a, int3
     if (op != HAND_COUNT) node->in[node->in_count++] = a;
     if (op == HAND_PICK) node->param[node->param_count++] = b;
     else if (op == HAND_ADD || op == HAND_BOTH) node->in[node->in_count++] = b;
+    node->infer.epilogues = UINT32_MAX, node->infer.is = op == HAND_ADD ? FLOW_IS_SUM : 0;
     if (op == HAND_SCALE) node->infer.workspace = 4 * hand_elements(&type);
     for (int32_t k = 0; k < outs; k++) {
         int32_t v = hand_value(h, VALUE_NODE, type);

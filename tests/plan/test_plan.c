@@ -67,6 +67,37 @@ Test(plan, a_value_read_later_is_not_written_over) {
     plan_free(plan);
 }
 
+Test(plan, a_sum_is_made_by_the_kernel_before_it) {
+    for (int side = 0; side < 2; side++) {
+        static struct hand h;
+        hand_init(&h);
+        int32_t x = hand_input(&h, 2, 2), w = hand_param(&h, 2, 2), early = hand_node(&h, HAND_NEGATE, x, -1, hand_type(2, 2));
+        int32_t p = hand_node(&h, HAND_PICK, x, w, hand_type(2, 2));
+        hand_output(&h, hand_node(&h, HAND_ADD, side ? p : early, side ? early : p, hand_type(2, 2)));
+        struct plan *plan = make(&h, 1);
+        cr_assert_eq(plan->step_count, 2);
+        cr_assert_eq(plan->steps[1].fused, 2);
+        cr_assert_eq((int)plan->steps[1].out[0].place, PLACE_OUTPUT);
+        cr_assert_eq(plan->steps[1].residual.value, early);
+        plan_free(plan);
+    }
+}
+
+Test(plan, a_sum_stays_a_step_where_its_term_is_read_elsewhere_or_comes_late) {
+    static struct hand h;
+    hand_init(&h);
+    int32_t x = hand_input(&h, 2, 2), w = hand_param(&h, 2, 2), p = hand_node(&h, HAND_PICK, x, w, hand_type(2, 2));
+    int32_t late = hand_node(&h, HAND_NEGATE, x, -1, hand_type(2, 2)), a = hand_node(&h, HAND_ADD, p, late, hand_type(2, 2));
+    int32_t q = hand_node(&h, HAND_PICK, a, w, hand_type(2, 2)), b = hand_node(&h, HAND_ADD, q, x, hand_type(2, 2));
+    int32_t r = hand_node(&h, HAND_PICK, b, w, hand_type(2, 2));
+    hand_output(&h, hand_node(&h, HAND_ADD, r, r, hand_type(2, 2)));
+    hand_output(&h, q);
+    struct plan *plan = make(&h, 1);
+    cr_assert_eq(plan->step_count, 7, "%d", (int)plan->step_count);
+    for (size_t s = 0; s < plan->step_count; s++) cr_assert_eq(plan->steps[s].fused, -1);
+    plan_free(plan);
+}
+
 Test(plan, a_view_is_copied_where_the_port_needs_it_contiguous) {
     static struct hand h;
     hand_init(&h);

@@ -118,7 +118,7 @@ static inline void node_attr(struct node *node, const struct flow_attr *attr, co
 
 /* An operator of a plugin's file, on a device of its own; attributes as text, separated by spaces. 0, or an error. */
 static inline int node_open(struct node *node, const char *file, const char *name, const char *attrs, int32_t isa, int threads) {
-    struct device_cpu_options options = {threads, isa};
+    struct device_cpu_options options = {.threads = threads, .isa = isa};
     memset(node, 0, sizeof *node);
     void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     flow_entry_function entry = NULL;
@@ -183,6 +183,7 @@ static inline int node_plan(struct node *node) {
                                       .view_offset = node->view_offset,
                                       .backward_reads_in = UINT64_MAX,
                                       .backward_reads_out = UINT64_MAX,
+                                      .epilogues = UINT32_MAX,
                                       .differentiated = !node->undifferentiated};
     int rc = node->op->infer(&node->infer);
     if (rc < 0) return rc;

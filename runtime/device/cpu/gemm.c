@@ -11,6 +11,9 @@
 #include "device/cpu/gemm.h"
 #include "device/cpu/cpu.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #ifdef FLOW_ISA_ALL
 extern const struct gemm_kernels gemm_f32_base, gemm_f32_avx2, gemm_f32_avx512, gemm_f64_base, gemm_f64_avx2, gemm_f64_avx512;
 static const struct gemm_kernels *kernels_of(int32_t isa, int32_t dtype) {
@@ -84,6 +87,7 @@ static struct flow_gemm product_of(const struct task *task, int64_t batch) {
     g.a = (const char *)g.a + batch * g.a_batch * task->element;
     if (g.b) g.b = (const char *)g.b + batch * g.b_batch * task->element;
     g.c = (char *)g.c + batch * g.c_batch * task->element;
+    if (g.residual) g.residual = (const char *)g.residual + batch * g.c_batch * task->element;
     return g;
 }
 
@@ -169,6 +173,14 @@ static int spread(struct task *task, double total) {
     return atomic_load_explicit(&task->failed, memory_order_relaxed) ? FLOW_ERROR_MEMORY : FLOW_OK;
 }
 
+/* What a plugin of an older header left out is zero. */
+static struct flow_gemm as_known(const struct flow_gemm *product) {
+    struct flow_gemm g = {0};
+    const size_t least_size = offsetof(struct flow_gemm, residual);
+    memcpy(&g, product, product->size < least_size ? least_size : product->size);
+    return g;
+}
+
 /* The factors of an empty sum may have no memory: nothing of them is read. */
 static struct flow_gemm without_factors(const struct flow_gemm *product) {
     struct flow_gemm g = *product;
@@ -192,8 +204,9 @@ static int run_batch(struct task *task) {
 
 int cpu_gemm(const struct flow_call *call, const struct flow_gemm *product) {
     const struct flow_host *host = call->host;
-    struct flow_gemm empty;
+    struct flow_gemm known, empty;
     if (product->m <= 0 || product->n <= 0) return FLOW_OK;
+    if (product->size < sizeof known) known = as_known(product), product = &known;
     if (product->k <= 0) empty = without_factors(product), product = &empty;
     const bool bf16 = in_bf16(host, product->dtype, product->n);
     const struct gemm_kernels *kernels = bf16 ? kernels_bf16(host) : kernels_of(host->isa, product->dtype);

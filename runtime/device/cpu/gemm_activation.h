@@ -81,3 +81,23 @@ static void activate(T *c, int64_t c_row, int64_t rows, int64_t columns, int32_t
     default: break;
     }
 }
+
+struct epilogue {
+    int32_t activation;
+    const T *residual, *c; /* NULL: none; both at C's first element */
+};
+
+INLINE struct epilogue epilogue_of(const struct flow_gemm *g) { return (struct epilogue){g->activation, g->residual, g->c}; }
+INLINE bool epilogue_exists(const struct epilogue *e) { return e->activation || e->residual; }
+
+/* What is done to rows x columns of C, at c, when their sums are complete. */
+static void finish(const struct epilogue *e, T *c, int64_t c_row, int64_t rows, int64_t columns) {
+    if (e->activation) activate(c, c_row, rows, columns, e->activation);
+    if (!e->residual) return;
+    const T *r = e->residual + (c - e->c);
+    for (int64_t i = 0; i < rows; i++, c += c_row, r += c_row) {
+        int64_t j = 0;
+        for (; j + LANES <= columns; j += LANES) store(c + j, load(c + j) + load(r + j));
+        if (j < columns) store_part(c + j, load_part(c + j, columns - j) + load_part(r + j, columns - j), columns - j);
+    }
+}

@@ -272,7 +272,7 @@ static const kernel plain[] = {
 
 /* Some columns of C, all rows [m0, m1), one block of k. */
 static void run_block(const struct flow_gemm *g, const kernel *kernels, const struct span *base, int64_t panel_stride, const float *a,
-                      int64_t m0, int64_t m1, int64_t k, int64_t columns, int32_t activation, uint32_t *a_copy) {
+                      int64_t m0, int64_t m1, int64_t k, int64_t columns, const struct epilogue *epilogue, uint32_t *a_copy) {
     const int64_t groups = (m1 - m0 + HIGH - 1) / HIGH;
     struct span s = *base;
     for (int64_t group = 0, row = m0, rows; group < groups; group++, row += rows) {
@@ -285,13 +285,14 @@ static void run_block(const struct flow_gemm *g, const kernel *kernels, const st
             s.c = base->c + row * g->c_row + j;
             s.bias = base->bias ? base->bias + j : NULL;
             kernels[rows](&s);
-            if (activation) activate(s.c, s.c_row, rows, s.columns, activation);
+            if (epilogue) finish(epilogue, s.c, s.c_row, rows, s.columns);
         }
     }
 }
 
 INLINE void tile(const struct flow_gemm *g, const kernel *kernels, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
     uint32_t *a_copy = scratch, *b_copy = a_copy + HIGH * A_STRIDE;
+    const struct epilogue epilogue = epilogue_of(g);
     for (int64_t j = n0; j < n1; j += BLOCK_COLUMNS) {
         const int64_t columns = least(n1 - j, BLOCK_COLUMNS);
         for (int64_t k0 = 0; k0 == 0 || k0 < g->k; k0 += DEPTH) {
@@ -309,7 +310,7 @@ INLINE void tile(const struct flow_gemm *g, const kernel *kernels, int64_t m0, i
                 s.b = b_copy;
             }
             run_block(g, kernels, &s, stride, (const float *)g->a + k0 * g->a_col, m0, m1, k, columns,
-                      last ? g->activation : FLOW_ACTIVATION_NONE, a_copy);
+                      last && epilogue_exists(&epilogue) ? &epilogue : NULL, a_copy);
         }
     }
 }

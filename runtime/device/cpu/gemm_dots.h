@@ -102,5 +102,6 @@ static void dots(const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, 
         }
         d.x += xs * d.x_step;
     }
-    if (g->activation) activate(c, g->c_row, m, n, g->activation);
+    const struct epilogue epilogue = epilogue_of(g);
+    if (epilogue_exists(&epilogue)) finish(&epilogue, c, g->c_row, m, n);
 }

@@ -160,7 +160,7 @@ struct panels {
 };
 
 /* rows x columns of C from `rows` rows of A (a_col is 1, or grouped) and the panels of B. */
-static void multiply(const struct span *base, struct panels *panels, int64_t rows, int64_t columns, int32_t activation) {
+static void multiply(const struct span *base, struct panels *panels, int64_t rows, int64_t columns, const struct epilogue *epilogue) {
     const int64_t groups = (rows + ROWS - 1) / ROWS, each_rows = rows / groups, longer = rows % groups;
     struct span s = *base;
     for (int64_t j = 0; j < columns; j += PANEL) {
@@ -175,7 +175,7 @@ static void multiply(const struct span *base, struct panels *panels, int64_t row
             const int64_t count = each_rows + (g < longer);
             s.next = g + 1 < groups ? s.c + count * s.c_row : base->c + j + PANEL;
             kernels[count][which](&s);
-            if (activation) activate(s.c, s.c_row, count, s.columns, activation);
+            if (epilogue) finish(epilogue, s.c, s.c_row, count, s.columns);
             s.a += s.grouped ? A_WIDTH * s.k : count * s.a_row, s.c += count * s.c_row;
         }
     }
@@ -206,7 +206,7 @@ static int64_t pack_chunks(T *to, const T *a, int64_t a_col, int64_t m, int64_t 
 
 /* All rows [m0, m1) by some columns of B and some of k. */
 static void run_chunks(const struct flow_gemm *g, struct panels *panels, const struct span *base, int64_t m0, int64_t m1, bool copy_a,
-                       bool grouped, int64_t columns, int32_t activation, T *a_copy) {
+                       bool grouped, int64_t columns, const struct epilogue *epilogue, T *a_copy) {
     const int64_t m = m1 - m0, chunks = m <= LOW ? 1 : (m + CHUNK - 1) / CHUNK, across = (columns + PANEL - 1) / PANEL;
     int64_t copied = 0;
     panels->b.steps = panels->b.at ? chunks * across : 0;
@@ -235,13 +235,14 @@ static void run_chunks(const struct flow_gemm *g, struct panels *panels, const s
         }
         if (!s.grouped && chunk + 1 < chunks && g->a_col == 1)
             panels->a = (struct ahead){.at = a + rows * g->a_row, .row = g->a_row, .rows = rows, .width = s.k, .steps = across};
-        multiply(&s, panels, rows, columns, activation);
+        multiply(&s, panels, rows, columns, epilogue);
         if (s.grouped) s.a += (rows + ROWS - 1) / ROWS * A_WIDTH * s.k;
     }
 }
 
 static void tile(const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
     T *a_copy = scratch, *b_block = a_copy + A_COPY;
+    const struct epilogue epilogue = epilogue_of(g);
     const bool packed = g->packed_b && g->n > GEMM_DOT_COLUMNS;
     const T *b = g->packed_b ? g->packed_b : g->b;
     const int64_t b_row = g->packed_b ? 1 : g->b_row, b_col = g->packed_b ? g->k : g->b_col;
@@ -272,7 +273,7 @@ static void tile(const struct flow_gemm *g, int64_t m0, int64_t m1, int64_t n0, 
                                    .c_row = g->c_row,
                                    .load = block > 0 || g->beta != 0,
                                    .bias = last && g->bias ? (const T *)g->bias + j : NULL};
-            run_chunks(g, &panels, &s, m0, m1, copy_a, grouped, columns, last ? g->activation : FLOW_ACTIVATION_NONE, a_copy);
+            run_chunks(g, &panels, &s, m0, m1, copy_a, grouped, columns, last && epilogue_exists(&epilogue) ? &epilogue : NULL, a_copy);
         }
     }
 }
@@ -339,5 +340,6 @@ static void few_rows(const struct flow_gemm *g, int64_t n0, int64_t n1) {
         s.b += panels * s.b_panel, s.c += s.columns;
         if (s.bias) s.bias += s.columns;
     }
-    if (g->activation) activate((T *)g->c + n0, g->c_row, g->m, n1 - n0, g->activation);
+    const struct epilogue epilogue = epilogue_of(g);
+    if (epilogue_exists(&epilogue)) finish(&epilogue, (T *)g->c + n0, g->c_row, g->m, n1 - n0);
 }

@@ -289,6 +289,11 @@ struct flow_infer {
     int64_t saved; /* bytes that forward leaves for backward in call->saved, 64-byte aligned */
     /* Bit i: the gradient of input i is that of output 0, unchanged and of the same shape (a sum's terms): backward is not asked for it. */
     uint64_t backward_passes_in;
+
+    /* Fusion. FLOW_ACTIVATION_*: output 0 is that function of input 0. FLOW_IS_SUM: it is input 0 + input 1, both of its shape. Another
+     * node's kernel may then do it on its way out, and this node's is not called. */
+    int32_t is;
+    uint32_t epilogues; /* FLOW_EPILOGUE_*: of those of the kernel; filled in as all, infer takes away what this node cannot do */
 };
 
 enum { FLOW_PHASE_INFERENCE = 0, FLOW_PHASE_TRAINING = 1 };
@@ -327,13 +332,19 @@ struct flow_call {
     uint64_t accumulate_in, accumulate_param;
     void *saved; /* forward writes it where the node is differentiated (else NULL), backward reads it */
     bool again;  /* forward, once more, to have for backward what was not kept: statistics stay as they are */
+
+    /* Of kernels that say so by their `epilogues`: output 0 = activation(result) + residual. residual is contiguous and of its shape. */
+    int32_t activation;   /* FLOW_ACTIVATION_* */
+    const void *residual; /* NULL: none */
 };
 
 #define FLOW_ACCUMULATES(mask, i) ((mask) >> ((i) < 63 ? (i) : 63) & 1u)
 
-/* A matrix product in the host's hands: C[M,N] = act(A[M,K] B[K,N] + bias[N] + beta*C), `batch` times. Row and column strides in
- * elements; C's columns are adjacent. All in `dtype` (f32, f64), accumulated in it. Empty extents are legal (K = 0 gives bias + beta*C). */
+/* A matrix product in the host's hands: C[M,N] = act(A[M,K] B[K,N] + bias[N] + beta*C) + residual[M,N], `batch` times. Row and column
+ * strides in elements; C's columns are adjacent. All in `dtype` (f32, f64), accumulated in it. Empty extents are legal (K = 0 gives
+ * act(bias + beta*C) + residual). */
 struct flow_gemm {
+    uint32_t size; /* sizeof(struct flow_gemm); 0: nothing behind `activation` is there */
     int64_t m, n, k;
     int64_t batch; /* 0 counts as 1 */
     const void *a;
@@ -346,7 +357,8 @@ struct flow_gemm {
     const void *bias; /* [N] or NULL */
     double beta;      /* 0 or 1 */
     int32_t dtype;
-    int32_t activation; /* FLOW_ACTIVATION_* */
+    int32_t activation;   /* FLOW_ACTIVATION_* */
+    const void *residual; /* laid out as C (c_row, c_batch), apart from it; NULL */
 };
 
 enum {
@@ -355,7 +367,8 @@ enum {
     FLOW_ACTIVATION_SIGMOID = 2,
     FLOW_ACTIVATION_TANH = 3,
     FLOW_ACTIVATION_SILU = 4,
-    FLOW_ACTIVATION_GELU = 5 /* with erf */
+    FLOW_ACTIVATION_GELU = 5, /* with erf */
+    FLOW_IS_SUM = 64          /* flow_infer.is alone */
 };
 
 enum { FLOW_ISA_BASE = 0, FLOW_ISA_AVX2 = 1, FLOW_ISA_AVX512 = 2 }; /* AVX2 with FMA and F16C; AVX-512 F BW DQ VL */
@@ -428,7 +441,9 @@ struct flow_kernel {
     bool (*supports)(const struct flow_infer *infer); /* NULL: any shape; called after infer */
     int (*forward)(const struct flow_call *call);
     int (*backward)(const struct flow_call *call); /* NULL: inference only */
+    uint32_t epilogues;                            /* FLOW_EPILOGUE_*: what forward does to output 0 as the call says */
 };
+enum { FLOW_EPILOGUE_ACTIVATION = 1 << 0, FLOW_EPILOGUE_RESIDUAL = 1 << 1 };
 
 struct flow_kernels FLOW_TABLE_OF(flow_kernel);
 

@@ -33,10 +33,20 @@ static int one_forward(const struct flow_call *call) { return call ? 0 : -1; }
 static bool only_f64(const struct flow_infer *infer) { return infer->in_count == 7; }
 
 static const struct flow_kernel one_kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, one_forward, NULL},
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_AVX2, 5, NULL, one_forward, one_forward},
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_BASE, 5, NULL, one_forward, NULL},
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_AVX512, 9, only_f64, one_forward, NULL},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = one_forward},
+    {.device = FLOW_DEVICE_CPU,
+     .types = FLOW_TYPE(F32),
+     .isa = FLOW_ISA_AVX2,
+     .priority = 5,
+     .forward = one_forward,
+     .backward = one_forward},
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(F32), .priority = 5, .forward = one_forward},
+    {.device = FLOW_DEVICE_CPU,
+     .types = FLOW_TYPE(F32),
+     .isa = FLOW_ISA_AVX512,
+     .priority = 9,
+     .supports = only_f64,
+     .forward = one_forward},
 };
 
 static const struct flow_operator one = {
