@@ -40,6 +40,13 @@ const char *layout_chip(const struct scene_node *node, char text[16]) {
     return node->numbers > 0 ? words_count(text, node->numbers) : text;
 }
 
+double layout_mark(const struct scene_node *node) {
+    char chip[16];
+    double numbers = layout_chip(node, chip)[0] ? words_width(chip, TYPE_SMALL) + 24 : 0;
+    double share = node->seconds >= 0 ? words_width("100.0%", TYPE_SMALL) + 12 : 0;
+    return fmax(numbers, share);
+}
+
 const char *layout_tag_text(const struct scene *scene, const struct scene_edge *edge) {
     const struct scene_node *from = &scene->nodes[edge->from];
     return from->name[0] ? from->name : from->path;
@@ -81,11 +88,9 @@ static int place_ports(struct arena *arena, const struct scene_node *node, doubl
 }
 
 static int size_node(struct arena *arena, const struct scene_node *node, struct layout_node *out) {
-    char chip[16];
     double name = words_width(node->name, TYPE_NAME), op = words_width(node->op, TYPE_OP), about = words_width(node->about, TYPE_SMALL);
     bool same = node->op && strcmp(node->op, node->name) == 0;
-    layout_chip(node, chip);
-    double mark = chip[0] ? words_width(chip, TYPE_SMALL) + 24 : 0;
+    double mark = layout_mark(node);
     switch (node->kind) {
     case SCENE_ENTRY:
     case SCENE_EXIT: out->width = 0, out->height = 0; break;

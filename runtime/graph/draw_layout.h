@@ -44,6 +44,7 @@ int must_use layout_scene(const struct scene *scene, struct layout *layout);
 /* The text of a shape beside an edge, "[B, T, 80]", with the type where it is not f32; NULL: none. */
 const char *layout_label(struct arena *arena, const struct scene_port *port);
 const char *layout_chip(const struct scene_node *node, char text[16]); /* "33k" parameters; "" */
+double layout_mark(const struct scene_node *node); /* the room right of the operator's name for that, and for its share of time */
 const char *layout_tag_text(const struct scene *scene, const struct scene_edge *edge);
 const char *layout_title(struct arena *arena, const struct scene_group *group); /* what follows the name */
 

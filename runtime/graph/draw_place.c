@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRAIGHTEN_ROUNDS = 3 };
+enum { STRAIGHTEN_ROUNDS = 3, WIDE_FACTOR = 3, WIDE_FREE = 1000, KINK = 16 };
 
 struct placing {
     struct rows *rows;
@@ -191,6 +191,32 @@ static void balance(struct placing *work) {
     }
 }
 
+/* Lining up may drift: a source with thousands of readers in many rows. Then each row is packed round one middle, and the drawing is as
+ * wide as its widest row. */
+static void pack_if_wide(struct rows *rows) {
+    double widest = 0, low = INFINITY, high = -INFINITY;
+    for (int32_t r = 0; r < rows->row_count; r++) {
+        double width = 0;
+        for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++) {
+            const struct rows_item *item = &rows->items[rows->at[k]];
+            width += item->hi - item->lo + rows->gap;
+            low = fmin(low, item->x + item->lo), high = fmax(high, item->x + item->hi);
+        }
+        widest = fmax(widest, width);
+    }
+    if (high - low <= WIDE_FACTOR * widest + WIDE_FREE) return;
+    for (int32_t r = 0; r < rows->row_count; r++) {
+        double width = 0, x;
+        for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++)
+            width += rows->items[rows->at[k]].hi - rows->items[rows->at[k]].lo + rows->gap;
+        x = -width / 2;
+        for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++) {
+            struct rows_item *item = &rows->items[rows->at[k]];
+            item->x = x - item->lo, x += item->hi - item->lo + rows->gap;
+        }
+    }
+}
+
 /* Whatever came before: no two items of a row overlap. */
 static void keep_apart(struct rows *rows) {
     for (int32_t r = 0; r < rows->row_count; r++)
@@ -221,34 +247,47 @@ static double wish(const struct rows *rows, int32_t i, double *wishes, int32_t *
     if (!count) return 0;
     rows_sort(index, count, wishes, spare);
     double low = wishes[index[(count - 1) / 2]], high = wishes[index[count / 2]];
-    return low * high <= 0          ? (fabs(low) < 0.5 || fabs(high) < 0.5 ? 0
-                                       : fabs(low) < fabs(high)            ? low
-                                                                           : high)
-           : fabs(low) < fabs(high) ? low
-                                    : high;
+    return low * high <= 0 ? 0 : fabs(low) < fabs(high) ? low : high;
+}
+
+/* As far as its neighbours let it. */
+static void move_item(struct rows *rows, int32_t row, int32_t k, double move) {
+    int32_t i = rows->at[k];
+    struct rows_item *item = &rows->items[i];
+    double low = -INFINITY, high = INFINITY;
+    if (k > rows->start[row]) {
+        const struct rows_item *a = &rows->items[rows->at[k - 1]];
+        low = a->x + a->hi + gap_between(rows, rows->at[k - 1], i) - item->lo - item->x;
+    }
+    if (k + 1 < rows->start[row + 1]) {
+        const struct rows_item *b = &rows->items[rows->at[k + 1]];
+        high = b->x + b->lo - gap_between(rows, i, rows->at[k + 1]) - item->hi - item->x;
+    }
+    if (low <= high) item->x += fmin(fmax(move, low), high);
 }
 
 static void straighten(struct rows *rows, double *wishes, int32_t *index, int32_t *spare) {
     for (int round = 0; round < 2 * STRAIGHTEN_ROUNDS; round++)
         for (int32_t n = 0; n < rows->row_count; n++) {
             int32_t r = round % 2 ? rows->row_count - 1 - n : n;
-            for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++) {
-                int32_t i = rows->at[k];
-                struct rows_item *item = &rows->items[i];
-                if (item->kind == ROWS_POINT) continue;
-                double move = wish(rows, i, wishes, index, spare), low = -INFINITY, high = INFINITY;
-                if (k > rows->start[r]) {
-                    const struct rows_item *a = &rows->items[rows->at[k - 1]];
-                    low = a->x + a->hi + gap_between(rows, rows->at[k - 1], i) - item->lo - item->x;
-                }
-                if (k + 1 < rows->start[r + 1]) {
-                    const struct rows_item *b = &rows->items[rows->at[k + 1]];
-                    high = b->x + b->lo - gap_between(rows, i, rows->at[k + 1]) - item->hi - item->x;
-                }
-                if (move < low) move = low;
-                if (move > high) move = high;
-                if (low <= high) item->x += move;
+            for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++)
+                if (rows->items[rows->at[k]].kind != ROWS_POINT) move_item(rows, r, k, wish(rows, rows->at[k], wishes, index, spare));
+        }
+}
+
+/* Small kinks in chains are pushed down to where the chain ends. */
+static void settle(struct rows *rows) {
+    for (int32_t r = 1; r < rows->row_count; r++)
+        for (int32_t k = rows->start[r]; k < rows->start[r + 1]; k++) {
+            int32_t i = rows->at[k], items = 0;
+            double move = 0;
+            if (rows->items[i].kind == ROWS_POINT) continue;
+            for (int32_t s = rows->up_start[i]; s < rows->up_start[i + 1]; s++) {
+                const struct rows_link *link = &rows->links[rows->up[s]];
+                if (rows->items[link->upper].kind == ROWS_POINT) continue;
+                move = rows->items[link->upper].x + link->upper_x - rows->items[i].x - link->lower_x, items++;
             }
+            if (items == 1 && fabs(move) < KINK) move_item(rows, r, k, move);
         }
 }
 
@@ -284,8 +323,10 @@ int rows_place(struct rows *rows) {
         push_together(&work, work.x[a]);
     }
     balance(&work);
+    pack_if_wide(rows);
     keep_apart(rows);
     straighten(rows, scratch.key, scratch.links, scratch.spare);
+    settle(rows);
     double low = INFINITY;
     for (int32_t i = 0; i < rows->item_count; i++)
         if (rows->items[i].x + rows->items[i].lo < low) low = rows->items[i].x + rows->items[i].lo;

@@ -31,7 +31,8 @@ struct view {
 struct building {
     struct scene *scene;
     struct map crossings; /* "group/node/port" of an exit or entry -> node; "c.." ports of closed boxes */
-    struct map times;     /* path -> entry of options->times */
+    struct map times;     /* path -> entry of `seconds` */
+    double *seconds;      /* of a node: it may have several times, by pass and kind */
     int32_t depth;        /* boxes this deep are closed */
     bool failed;
 };
@@ -351,8 +352,7 @@ static void add_time(struct building *b, const char *path, int32_t node, int32_t
     struct scene *scene = b->scene;
     int64_t entry;
     if (!scene->options->time_count || !map_get(&b->times, path, &entry)) return;
-    double seconds = scene->options->times[entry].seconds;
-    if (seconds < 0) return; /* counted already */
+    double seconds = b->seconds[entry];
     if (node >= 0) scene->nodes[node].seconds = (scene->nodes[node].seconds < 0 ? 0 : scene->nodes[node].seconds) + seconds;
     for (; group > 0; group = scene->groups[group].parent)
         scene->groups[group].seconds = (scene->groups[group].seconds < 0 ? 0 : scene->groups[group].seconds) + seconds;
@@ -791,8 +791,13 @@ int scene_new(struct arena *arena, const struct network *network, const struct d
     struct building b = {.scene = scene};
     *scene = (struct scene){.arena = arena, .network = network, .options = options};
     map_init(&b.crossings, arena), map_init(&b.times, arena);
+    b.seconds = arena_array(arena, options->time_count + 1, sizeof *b.seconds);
+    if (!b.seconds) return FLOW_ERROR_MEMORY;
     for (size_t t = 0; t < options->time_count; t++) {
-        if (map_set(&b.times, options->times[t].node, (int64_t)t) < 0) return FLOW_ERROR_MEMORY;
+        int64_t entry = (int64_t)t;
+        if (!map_get(&b.times, options->times[t].node, &entry) && map_set(&b.times, options->times[t].node, entry) < 0)
+            return FLOW_ERROR_MEMORY;
+        b.seconds[entry] += options->times[t].seconds;
         scene->seconds += options->times[t].seconds;
     }
     b.depth = fitting_depth(network, options);

@@ -55,6 +55,7 @@ struct drawing {
     const struct layout *layout;
     struct text *out;
     double left, top; /* where the layout's corner is */
+    double hottest;   /* the longest time of a node */
 };
 
 static void number(struct text *out, double value) { /* at most one decimal, "12" rather than "12.0" */
@@ -198,9 +199,7 @@ static void write_small(struct drawing *d, const struct scene_node *node, double
 /* Time on a node: a red veil by its share, and the share in place of its parameters' number. */
 static void write_heat(struct drawing *d, const struct scene_node *node, double x, double y, const struct layout_node *place, double line) {
     if (node->seconds < 0 || d->scene->seconds <= 0) return;
-    double share = node->seconds / d->scene->seconds, most = 0;
-    for (size_t n = 0; n < d->scene->node_count; n++)
-        if (d->scene->nodes[n].seconds > most) most = d->scene->nodes[n].seconds;
+    double share = node->seconds / d->scene->seconds, most = d->hottest;
     text_format(d->out, "<rect class='hot' style='--o:%.3f'", most > 0 ? 0.55 * sqrt(node->seconds / most) : 0);
     attribute(d->out, "x", x), attribute(d->out, "y", y), attribute(d->out, "width", place->width);
     attribute(d->out, "height", place->height), text_put(d->out, " rx='7'/>");
@@ -225,7 +224,7 @@ static void write_box(struct drawing *d, const struct scene_node *node, double x
                     y + 6, place->height - 12);
     for (int32_t k = 0; node->names && k < node->in_count; k++)
         if (node->in[k].name) place_text(d, "po", x + place->in[k], y + 11, node->in[k].name);
-    double mark = chip[0] ? words_width(chip, TYPE_SMALL) + 24 : 0;
+    double mark = layout_mark(node);
     place_text(d, "nm", same ? middle - mark / 2 : middle, line + 19, node->name);
     double op_line = same ? line + 19 : line + 34;
     if (!same) place_text(d, "op", middle - mark / 2, op_line, node->op);
@@ -404,6 +403,7 @@ int draw_svg(const struct scene *scene, struct text *out) {
     struct drawing d = {.scene = scene, .layout = &layout, .out = out};
     if (layout_scene(scene, &layout) < 0) return FLOW_ERROR_MEMORY;
     const char *title = scene->network->name ? scene->network->name : scene->network->path ? scene->network->path : "graph";
+    for (size_t n = 0; n < scene->node_count; n++) d.hottest = fmax(d.hottest, scene->nodes[n].seconds);
     const char *about = summary(&d);
     if (!about) return FLOW_ERROR_MEMORY;
     double width = fmax(fmax(layout.width, words_width(about, 12)), fmax(WIDTH_LEAST, words_width(title, 20)));
