@@ -52,6 +52,11 @@ int must_use runtime_trace(flow_runtime *runtime, int64_t events, struct report 
 int must_use runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *report, struct device **out);
 int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct io_loop **out);
 
+/* weights.c: parameters from a file, or from the parts that an index (.json) names, under the graph's names. `strict`: renames that fit
+ * nothing are errors. The image's file goes with the graph, or now where this fails early. */
+int must_use weights_take(flow_graph *graph, const char *path, bool strict, struct report *report);
+int must_use weights_take_image(flow_graph *graph, struct tensor_file *file, struct report *report);
+
 /* The options every instance of this graph is made with; streaming fields are left zero. */
 struct instance_options graph_instance_options(const flow_graph *graph);
 /* An instance with the extents that the options name and usual ones for the other symbols; the report is begun anew for each attempt. */

@@ -41,33 +41,6 @@ static char *beside(struct arena *arena, const char *graph_path, const char *rel
     return arena_format(arena, "%.*s/%s", (int)(slash - graph_path), graph_path, relative);
 }
 
-/* What the graph calls the tensor that the file calls `name`: the first rename whose pattern fits, `*` the same text on both sides. */
-static const char *renamed(struct arena *arena, const struct network *network, const char *name) {
-    for (size_t i = 0; i < network->rename_count; i++) {
-        const char *from = network->renames[i].from, *to = network->renames[i].to;
-        if (!text_matches(from, name)) continue;
-        const char *star = strchr(from, '*'), *place = strchr(to, '*');
-        if (!star || !place) return to;
-        size_t before = (size_t)(star - from), kept = strlen(name) - (strlen(from) - 1);
-        return arena_format(arena, "%.*s%.*s%s", (int)(place - to), to, (int)kept, name + before, place + 1);
-    }
-    return name;
-}
-
-static void release_file(void *file) { tensor_file_close(file); }
-
-/* Parameters lie in the file's mapping, or in the caller's image of a file: it goes when the model does. */
-static int take_weights(flow_graph *graph, struct tensor_file *weights) {
-    struct network *network = graph->network;
-    model_keep(graph->model, weights, release_file);
-    for (size_t i = 0; i < weights->count; i++) {
-        const struct tensor_entry *entry = &weights->entries[i];
-        const char *name = renamed(&network->arena, network, entry->name);
-        if (!name || model_set(graph->model, name, &entry->tensor, true) < 0) return FLOW_ERROR_MEMORY;
-    }
-    return 0;
-}
-
 static int graph_weights(flow_graph *graph, const struct flow_graph_options *options, struct report *report) {
     struct network *network = graph->network;
     const struct allocator *from = &graph->runtime->from;
@@ -77,19 +50,17 @@ static int graph_weights(flow_graph *graph, const struct flow_graph_options *opt
     if (options->weights_image) {
         rc = tensor_file_image(from, override ? override : "weights in memory", options->weights_image, options->weights_size, report,
                                &weights);
-        return rc < 0 ? rc : take_weights(graph, weights) < 0 ? report_memory(report) : 0;
+        return rc < 0 ? rc : weights_take_image(graph, weights, report);
     }
     if (!path || !*path) return 0;
     if (!override) path = beside(&network->arena, network->path, path);
     if (!path) return report_memory(report);
     int32_t errors = report->count;
-    rc = tensor_file_open(from, path, report, &weights);
-    if (rc < 0) {
-        /* The file's own message says what is wrong with it; this one where the graph asks for it. */
-        if (!override && report->count > errors) report_add(report, rc, network->weights_at, "these weights cannot be read");
-        return rc;
-    }
-    return take_weights(graph, weights) < 0 ? report_memory(report) : 0;
+    rc = weights_take(graph, path, !override, report);
+    /* The file's own message says what is wrong with it; this one where the graph asks for it. */
+    if (rc < 0 && rc != FLOW_ERROR_GRAPH && !override && report->count > errors)
+        report_add(report, rc, network->weights_at, "these weights cannot be read");
+    return rc;
 }
 
 /* All of its parameters get their values now, so that it does not matter which graph runs first. A graph that cannot be planned for the
