@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-static const int64_t FAR = (int64_t)1 << 40; /* no step or bound that means something is beyond it */
-
 /* ---- Values made of elements of others ---- */
 
 static bool small(const struct value *v) { return v->count <= (v->ints ? INTS_MOST : FOLD_MOST); }
@@ -138,7 +136,7 @@ static struct value *fold_range(struct import *m, struct node *n) {
     for (int i = 0; i < 3; i++)
         if (!value_list(n->in[i], &at[i], 1, &one)) return NULL;
     for (int i = 0; i < 3; i++)
-        if (at[i] > FAR || at[i] < -FAR) return NULL;
+        if (at[i] > EXTENT_MOST || at[i] < -EXTENT_MOST) return NULL;
     if (at[2] == 0) return NULL;
     int64_t count = (at[1] - at[0] + at[2] + (at[2] > 0 ? -1 : 1)) / at[2];
     if (count < 0) count = 0;
@@ -284,7 +282,7 @@ static struct value *fold_slice(struct import *m, struct node *n) {
     for (int64_t i = 0; i < count; i++) {
         int64_t axis = axes[i] < 0 ? axes[i] + x->rank : axes[i], by = steps[i];
         if (axis < 0 || axis >= x->rank || by == 0) return NULL;
-        by = by > FAR ? FAR : by < -FAR ? -FAR : by;
+        by = by > EXTENT_MOST ? EXTENT_MOST : by < -EXTENT_MOST ? -EXTENT_MOST : by;
         int64_t extent = x->shape[axis].plus, low = by > 0 ? 0 : -1, high = by > 0 ? extent : extent - 1;
         int64_t from = starts[i] < 0 ? starts[i] + extent : starts[i], to = ends[i] < 0 ? ends[i] + extent : ends[i];
         from = from < (by > 0 ? 0 : low) ? low : from > high ? high : from, to = to < low ? low : to > high ? high : to;

@@ -92,7 +92,8 @@ static bool looks_next(const char *input, const char *output) {
     if (strncmp(input, "past", 4) == 0 && strncmp(output, "present", 7) == 0 && strcmp(input + 4, output + 7) == 0) return true;
     if (strncmp(output, input, length) == 0 && strlen(output) <= length + 4) return true;
     const char *in = strstr(input, "in"), *out = strstr(output, "out");
-    return in && out && in - input == out - output && strncmp(input, output, (size_t)(in - input)) == 0 && strcmp(in + 2, out + 3) == 0;
+    return in && out && in > input && in - input == out - output && strncmp(input, output, (size_t)(in - input)) == 0 &&
+           strcmp(in + 2, out + 3) == 0;
 }
 
 static void give_hints(struct import *m) {

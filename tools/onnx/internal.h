@@ -140,7 +140,9 @@ bool walk_set(const struct import *m, const char *name, double *number);
 struct value *value_new(struct import *m, int32_t dtype, int32_t rank, const struct extent *shape);
 struct value *value_scalar(struct import *m, int32_t dtype, double number);
 struct value *value_ints(struct import *m, size_t count, const int64_t *at);
-bool value_known(const struct value *v);                      /* data or ints */
+bool value_known(const struct value *v); /* data or ints */
+static const int64_t EXTENT_MOST = (int64_t)1 << 40;
+bool shape_possible(const struct value *v);
 bool value_count(const struct value *v, int64_t *count);      /* elements, where the shape is plain numbers */
 double value_real(const struct value *v, int64_t i);          /* of data */
 int64_t value_int(const struct value *v, int64_t i);          /* of data */

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* ---- Attributes ---- */
 
@@ -294,6 +295,11 @@ static bool counts_up(const int64_t *perm, int32_t rank) {
     return true;
 }
 
+/* A node in front of or behind the one that the model's became, named after both. */
+static struct made *make_helper(struct import *m, const struct node *n, const char *op) {
+    return make_named(m, n, op, strcasecmp(n->op, op) == 0 ? n->label : store_format(&m->store, "%s_%s", n->label, op));
+}
+
 /* What a node that only moves axes reads: two of them in a row are one. */
 static struct made *moving(const struct value *x, const char *op) {
     return x->from && !x->port && x->from->out == x && strcmp(x->from->op, op) == 0 ? x->from : NULL;
@@ -325,7 +331,7 @@ struct value *make_transpose(struct import *m, const struct node *n, struct valu
         x = source;
     }
     for (int32_t i = 0; i < x->rank; i++) shape[i] = x->shape[both[i]];
-    struct made *made = make_node(m, n, "transpose");
+    struct made *made = make_helper(m, n, "transpose");
     make_in(m, made, NULL, x);
     make_ints(m, made, "perm", (size_t)x->rank, both);
     return make_out(m, made, NULL, x->dtype, x->rank, shape);
@@ -335,7 +341,7 @@ struct value *make_unsqueeze(struct import *m, const struct node *n, struct valu
     struct extent shape[RANK];
     if (x->rank >= RANK) longjmp(m->store.full, 1); /* callers have checked */
     for (int32_t i = 0; i <= x->rank; i++) shape[i] = i < axis ? x->shape[i] : i == axis ? extent_of(1) : x->shape[i - 1];
-    struct made *made = make_node(m, n, "unsqueeze");
+    struct made *made = make_helper(m, n, "unsqueeze");
     make_in(m, made, NULL, x);
     make_with(m, made, "axis: %lld", (long long)axis);
     return make_out(m, made, NULL, x->dtype, x->rank + 1, shape);
@@ -347,7 +353,7 @@ struct value *make_squeeze(struct import *m, const struct node *n, struct value 
     int64_t before;
     if (first && list_read(first->with.at, "axis: ", &before, 1) && before == axis) return first->in.at[0].value;
     for (int32_t i = 0; i < x->rank - 1; i++) shape[i] = x->shape[i < axis ? i : i + 1];
-    struct made *made = make_node(m, n, "squeeze");
+    struct made *made = make_helper(m, n, "squeeze");
     make_in(m, made, NULL, x);
     make_with(m, made, "axis: %lld", (long long)axis);
     return make_out(m, made, NULL, x->dtype, x->rank - 1, shape);
@@ -384,7 +390,7 @@ struct value *make_binary(struct import *m, const struct node *n, const char *op
 
 struct value *make_cast(struct import *m, const struct node *n, struct value *x, int32_t dtype) {
     if (x->dtype == dtype) return x;
-    struct made *made = make_node(m, n, "cast");
+    struct made *made = make_helper(m, n, "cast");
     make_in(m, made, NULL, x);
     make_with(m, made, "to: %s", flow_type_name(dtype));
     return make_out(m, made, NULL, dtype, x->rank, x->shape);
@@ -394,7 +400,7 @@ struct value *make_slice(struct import *m, const struct node *n, struct value *x
                          const struct extent *extent) {
     struct extent shape[RANK];
     for (int32_t i = 0; i < x->rank; i++) shape[i] = i == axis ? *extent : x->shape[i];
-    struct made *made = make_node(m, n, "slice");
+    struct made *made = make_helper(m, n, "slice");
     make_in(m, made, NULL, x);
     make_with(m, made, "axis: %lld", (long long)axis);
     if (start != (step > 0 ? 0 : INT64_MAX)) make_with(m, made, "start: %lld", (long long)start);

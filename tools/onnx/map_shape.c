@@ -384,6 +384,7 @@ static bool map_gather(struct import *m, struct node *n) {
     if (index->data && index->count == 1 && index->rank <= 1) { /* one entry: a view */
         struct extent one = extent_of(1);
         place = value_int(index, 0);
+        if (place < -EXTENT_MOST || place > EXTENT_MOST) return refuse(m, n, "entry %lld", (long long)place);
         struct value *y = make_slice(m, n, x, axis, place, place == -1 ? INT64_MAX : place + 1, 1, &one);
         give(n, 0, index->rank ? y : make_squeeze(m, n, y, axis));
         return true;
@@ -397,7 +398,8 @@ static bool map_gather(struct import *m, struct node *n) {
                 return refuse(m, n, "entries counted from the end of an axis whose extent is a symbol");
             struct value *right = value_new(m, FLOW_I64, index->rank, index->shape);
             int64_t *data = store_take(&m->store, (size_t)index->count, sizeof *data);
-            for (int64_t i = 0; i < index->count; i++) data[i] = value_int(index, i) + (value_int(index, i) < 0 ? extent : 0);
+            for (int64_t i = 0; i < index->count; i++)
+                data[i] = value_int(index, i) < 0 ? value_int(index, i) + extent : value_int(index, i);
             right->data = data, right->count = index->count;
             index = right;
         }

@@ -182,7 +182,7 @@ bool model_tensor(struct import *m, const Onnx__Tensor *tensor, struct value *v,
         return *why = store_format(&m->store, "it has %zu axes, at most %d are possible", tensor->n_dims, RANK), false;
     v->rank = (int32_t)tensor->n_dims;
     for (int32_t i = 0; i < v->rank; i++) v->shape[i] = extent_of(tensor->dims[i]);
-    if (!value_count(v, &count) || __builtin_mul_overflow(count, flow_type_bytes(v->dtype), &bytes))
+    if (!shape_possible(v) || !value_count(v, &count) || __builtin_mul_overflow(count, flow_type_bytes(v->dtype), &bytes))
         return *why = "its shape is impossible", false;
     v->count = count;
     const void *data = NULL;

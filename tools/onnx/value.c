@@ -32,6 +32,15 @@ struct value *value_ints(struct import *m, size_t count, const int64_t *at) {
 
 bool value_known(const struct value *v) { return v->data || v->ints; }
 
+/* Larger extents, or sums of them, are no tensor's; below, arithmetic on a few of them cannot overflow. */
+bool shape_possible(const struct value *v) {
+    for (int32_t i = 0; i < v->rank; i++) {
+        int64_t extent;
+        if (extent_number(&v->shape[i], &extent) && (extent < 0 || extent > EXTENT_MOST)) return false;
+    }
+    return true;
+}
+
 bool value_count(const struct value *v, int64_t *count) {
     int64_t rest = 1; /* of the extents that are not 0: strides of an empty tensor must fit, too */
     bool empty = false;

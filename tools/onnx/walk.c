@@ -127,7 +127,10 @@ static void walk_tensors(struct import *m, struct node *n) {
     size_t before = m->made.count, told = m->refusals.count;
     bool lost = false;
     for (size_t i = 0; i < n->in_count; i++) lost |= n->in[i] && n->in[i]->lost;
-    if (!lost && fold_node(m, n)) return;
+    if (!lost && fold_node(m, n)) {
+        if (shape_possible(n->out[0])) return;
+        refuse(m, n, "the shape of its result is impossible");
+    }
     if (m->refusals.count > told) {
         lose(m, n);
         return;
@@ -150,6 +153,8 @@ static void walk_tensors(struct import *m, struct node *n) {
     n->word = map->word;
     if (!map->run(m, n) || !write_known(m, n, before)) lose(m, n);
     for (size_t i = 0; i < n->out_count; i++) {
+        if (n->out[i] && !n->out[i]->lost && !shape_possible(n->out[i]))
+            refuse(m, n, "the shape of its result is impossible"), n->out[i] = NULL;
         if (n->out[i]) continue;
         if (m->refusals.count == told && n->from->output[i] && *n->from->output[i]) refuse(m, n, "its output %zu is not covered", i);
         n->out[i] = value_new(m, FLOW_F32, -1, NULL);
@@ -250,6 +255,10 @@ static void take_input(struct import *m, const Onnx__ValueInfo *info) {
     if (names_find(&m->labels, name)) name = store_format(&m->store, "%s_input", name);
     v->rank = (int32_t)type->shape->n_dim;
     for (int32_t i = 0; i < v->rank; i++) v->shape[i] = shape[i] = axis_extent(m, type->shape->dim[i], name, i);
+    if (!shape_possible(v)) {
+        model_refuse(m, "input '%.120s': its shape is impossible", theirs);
+        return;
+    }
     v->lost = false;
     if (walk_set(m, theirs, &number) || walk_set(m, name, &number)) {
         if (v->rank > 1 || (v->rank == 1 && !extent_is(&shape[0], 1))) {
