@@ -4,9 +4,9 @@
 
 static int forward(const struct flow_call *call) { return call ? 0 : -1; }
 static const struct flow_kernel kernels[] = {
-    {"good_one", FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_BASE, 20, NULL, forward, NULL},
-    {"good/good_one", FLOW_DEVICE_CUDA, FLOW_TYPE(F32), FLOW_ISA_BASE, 0, NULL, forward, NULL},
-    {"other/good_one", FLOW_DEVICE_CPU, FLOW_TYPE(F32), FLOW_ISA_BASE, 99, NULL, forward, NULL},
+    {.op = "good_one", .device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(F32), .priority = 20, .forward = forward},
+    {.op = "good/good_one", .device = FLOW_DEVICE_CUDA, .types = FLOW_TYPE(F32), .forward = forward},
+    {.op = "other/good_one", .device = FLOW_DEVICE_CPU, .types = FLOW_TYPE(F32), .priority = 99, .forward = forward},
 };
 static const struct flow_plugin plugin = {
     .size = sizeof plugin, .abi = FLOW_ABI, .api = FLOW_API, .name = "more_kernels", .kernels = FLOW_TABLE(kernels)};
