@@ -11,12 +11,14 @@ enum {
     CONV_DIRECT_WEIGHTS = 1 << 18 /* weights of a group, at most, that are read again for a few vectors of places */
 };
 
-/* A group that reads one channel, or makes few, gains nothing from a blocked product; nor do small kernels, whose columns would be many
+/* A group that reads one channel, or makes few, gains nothing from a blocked product unless its places are too few for vectors of them
+ * (the 258 filters of silero's transform at 4 places: 81 us by taps, 8 as rows); nor do small kernels, whose columns would be many
  * times the input, where rows are not much wider for their padding. */
 static enum conv_path path_choose(const struct conv_plan *plan) {
     const struct window *h = &plan->axis[0], *w = &plan->axis[1];
     int64_t units = plan->units / plan->groups, channels = plan->channels / plan->groups;
-    if (channels == 1 || (units <= CONV_DIRECT_UNITS && plan->places >= 16)) return CONV_DIRECT;
+    if (units <= CONV_DIRECT_UNITS && (channels == 1 || plan->places >= 16)) return CONV_DIRECT;
+    if (channels == 1 && plan->places > CONV_ROWS_MOST) return CONV_DIRECT;
     double row = (double)(w->in + w->before + w->after) / (double)w->stride;
     if (h->kernel * w->kernel > 1 && units * plan->taps <= CONV_DIRECT_WEIGHTS && plan->places >= 64 && row < 1.5 * (double)w->out)
         return CONV_DIRECT;

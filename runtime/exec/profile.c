@@ -48,6 +48,10 @@ struct profile_row *profile_at(struct profile *profile, const struct profile_row
 static int add_row(struct profile *into, const struct profile_row *from) {
     struct profile_row *row = profile_at(into, from);
     if (!row) return FLOW_ERROR_MEMORY;
+    if (from->seconds > row->seconds && strcmp(row->choice, from->choice) != 0) { /* what was chosen where it took longest */
+        const char *choice = arena_text(&into->arena, from->choice);
+        if (choice) row->choice = choice;
+    }
     row->seconds += from->seconds, row->least += from->least, row->calls += from->calls, row->flops += from->flops,
         row->bytes += from->bytes;
     return 0;
