@@ -85,6 +85,20 @@ Test(binding, an_output_is_written_where_it_is_wanted) {
     close_all(session, graph, runtime);
 }
 
+Test(binding, a_checked_session_writes_there_too) {
+    flow_runtime *runtime = runtime_new(NULL, NULL);
+    flow_graph *graph = NULL;
+    flow_session *session = NULL;
+    struct flow_session_options options = {.size = sizeof options, .checked = FLOW_CHECK_MEMORY};
+    float x[] = {1, 2, 3, 4, 5, 6}, s[6] = {0};
+    struct flow_tensor in = flow_tensor_of(x, FLOW_F32, 2, (int64_t[]){3, 2});
+    cr_assert(flow_graph_parse(runtime, "test.yaml", two, strlen(two), NULL, NULL, &graph) == 0);
+    cr_assert(flow_session_new(graph, &options, NULL, &session) == 0 && flow_session_input(session, "x", &in, NULL) == 0);
+    cr_assert(flow_session_bind_output(session, "s", s, sizeof s, NULL) == 0 && flow_session_run(session, NULL) == 0);
+    cr_assert(flow_session_output(session, "s")->data == s && s[5] == 36 && s[0] == 1);
+    close_all(session, graph, runtime);
+}
+
 Test(binding, pieces_of_many_sizes_fill_one_buffer) {
     flow_graph *graph;
     flow_runtime *runtime = runtime_new(NULL, BUILD_DIR "/plugins");

@@ -133,6 +133,44 @@ Test(sharing, what_is_set_goes_before_what_is_shared) {
     flow_runtime_free(runtime), flow_runtime_free(elsewhere);
 }
 
+/* Every n-th request for memory fails once, from the runtime to a run of the graph that shares. */
+static bool fails_well(long n) {
+    struct failing failing = FAILING_INIT;
+    failing.fail_at = n;
+    struct flow_runtime_options options = {
+        .size = sizeof options, .threads = 1, .plugin_path = BUILD_DIR "/plugins", .resize = failing_resize, .resize_context = &failing};
+    flow_runtime *runtime = NULL;
+    flow_graph *base = NULL, *other = NULL;
+    flow_session *session = NULL;
+    static float y[2 * 12 * 7];
+    struct flow_tensor x = flow_tensor_of(wave, FLOW_F32, 3, (int64_t[]){2, 12, 16});
+    flow_errors *errors = NULL;
+    int rc = flow_runtime_new(&options, &errors, &runtime);
+    if (rc == 0) rc = flow_graph_parse(runtime, "base.yaml", long_one, strlen(long_one), NULL, &errors, &base);
+    struct flow_graph_options sharing = {.size = sizeof sharing, .share = base};
+    if (rc == 0) rc = flow_graph_parse(runtime, "other.yaml", short_one, strlen(short_one), &sharing, &errors, &other);
+    if (base) flow_graph_free(base);
+    if (rc == 0) rc = flow_session_new(other, NULL, &errors, &session);
+    if (rc == 0) rc = flow_session_input(session, "x", &x, &errors);
+    if (rc == 0) rc = flow_session_bind_output(session, "y", y, sizeof y, &errors);
+    if (rc == 0) rc = flow_session_run(session, &errors);
+    bool reached = failing.requests >= n;
+    cr_assert(rc == 0 || rc == FLOW_ERROR_MEMORY, "request %ld: code %d, %s", n, rc, errors ? flow_errors_get(errors, 0).text : "");
+    cr_assert(reached || rc == 0);
+    flow_errors_free(errors);
+    flow_session_free(session);
+    if (other) flow_graph_free(other);
+    flow_runtime_free(runtime);
+    cr_assert(failing.blocks == 0 && !failing.wrong_size, "request %ld: %ld blocks are left", n, failing.blocks);
+    return reached;
+}
+
+Test(sharing, memory_may_run_out_anywhere, .timeout = 300) {
+    long n = 1;
+    while (fails_well(n)) n++;
+    cr_assert(n > 100, "only %ld requests", n);
+}
+
 /* ---- Threads ---- */
 
 struct worker {

@@ -13,8 +13,9 @@
  *
  * Functions that can fail return 0 or a negative FLOW_ERROR_* and, where `errors` is not NULL, say why in *errors: there may be several
  * (all errors of a graph file come together). Free it with flow_errors_free; a list that is not freed is added to. Nothing here exits,
- * prints or keeps global state. Objects are used by one thread at a time, except where [any thread] is said; different sessions of one
- * graph may run at once.
+ * prints or keeps global state. Objects are used by one thread at a time, except where [any thread] is said, and but for these: several
+ * threads may open graphs and files on one runtime at once, and make sessions of one graph, check and describe it; different sessions run
+ * at once. docs/embedding.md is the way in.
  */
 #ifndef FLOW_FLOW_H
 #define FLOW_FLOW_H
