@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A plugin in one file: copy this folder, rename the operator, build it with
- *     cc -shared -fPIC -O2 -I INCLUDE template.c -o my.so
- * and put my.so into a folder `plugins` beside the graph. Nothing else has to be built again.
- */
+/* The operator softsign: a whole plugin in one file. README.md says how to build and try it; <flow/plugin.h> explains every field. */
 #include <flow/plugin.h>
 
 #include <math.h>
@@ -46,6 +42,16 @@ static int softsign_backward(const struct flow_call *call) {
     return FLOW_OK;
 }
 
+#ifdef WITH_CUDA
+int softsign_launch(const void *x, void *y, int64_t count, double scale, void *stream); /* softsign.cu */
+
+static int softsign_forward_cuda(const struct flow_call *call) {
+    const struct softsign_attrs *a = call->attrs;
+    int failed = softsign_launch(call->in[0].data, call->out[0].data, count(&call->in[0]), a->scale, call->stream);
+    return failed ? call->host->fail(call->owner, FLOW_ERROR_INTERNAL, "CUDA error %d", failed) : FLOW_OK;
+}
+#endif
+
 /* The patterns say all about shapes. Of backward: it reads x, not y, which then need not be kept. */
 static int softsign_infer(struct flow_infer *infer) {
     infer->backward_reads_in = 1, infer->backward_reads_out = 0;
@@ -56,7 +62,11 @@ static const struct flow_port inputs[] = {{"x", "any shape", "...", FLOW_TYPES_F
 static const struct flow_port outputs[] = {{"y", "as x", "...", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_attr attrs[] = {FLOW_ATTR_PLAIN(struct softsign_attrs, scale, "largest absolute value", "1")};
 static const struct flow_kernel kernels[] = {
-    {NULL, FLOW_DEVICE_CPU, FLOW_TYPES_REAL, FLOW_ISA_BASE, 0, NULL, softsign_forward, softsign_backward}};
+    {.device = FLOW_DEVICE_CPU, .types = FLOW_TYPES_REAL, .forward = softsign_forward, .backward = softsign_backward},
+#ifdef WITH_CUDA
+    {.device = FLOW_DEVICE_CUDA, .types = FLOW_TYPE(F32), .forward = softsign_forward_cuda},
+#endif
+};
 
 static const struct flow_operator softsign = {
     .size = sizeof softsign,
@@ -82,7 +92,7 @@ static const struct flow_plugin plugin = {
     .name = "template",
     .version = "1.0.0",
     .licence = "Apache-2.0",
-    .summary = "an example to start from",
+    .summary = "the operator softsign",
     .operators = {1, sizeof operators[0], operators},
 };
 

@@ -7,7 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GUARD_BYTE = 0xA5 };
+/* A guard's bytes are made of their own address and none is 0: what is copied from one guard over another shows, and so do zeros. */
+static unsigned char guard_byte(const unsigned char *at) {
+    return (unsigned char)((uint64_t)(uintptr_t)at * 0x9e3779b97f4a7c15u >> 56 | 1);
+}
+
+static void guard_bytes(unsigned char *at, int64_t count) {
+    for (int64_t i = 0; i < count; i++) at[i] = guard_byte(at + i);
+}
 
 static bool guarded(const struct plan *plan, size_t b) {
     const struct plan_block *block = &plan->blocks[b];
@@ -39,17 +46,17 @@ struct damage {
 static bool damaged(const unsigned char *at, int64_t bytes, int64_t behind, struct damage *damage) {
     *damage = (struct damage){0};
     for (int64_t i = 1; i <= CHECKED_GUARD; i++)
-        if (at[-i] != GUARD_BYTE) damage->before = i;
+        if (at[-i] != guard_byte(at - i)) damage->before = i;
     for (int64_t i = 0; i < behind; i++)
-        if (at[bytes + i] != GUARD_BYTE) damage->behind = i + 1;
+        if (at[bytes + i] != guard_byte(at + bytes + i)) damage->behind = i + 1;
     return damage->before || damage->behind;
 }
 
 static void guard(struct buffer *buffer, int64_t used) {
     unsigned char *at = buffer->data;
     if (!at || used > buffer->bytes) return;
-    memset(at - CHECKED_GUARD, GUARD_BYTE, CHECKED_GUARD);
-    memset(at + used, GUARD_BYTE, (size_t)(buffer->bytes - used) + CHECKED_GUARD);
+    guard_bytes(at - CHECKED_GUARD, CHECKED_GUARD);
+    guard_bytes(at + used, buffer->bytes - used + CHECKED_GUARD);
 }
 
 void checked_buffer(struct buffer *buffer) {
@@ -115,9 +122,9 @@ static void blocks_before(struct binding *binding, const struct record *record) 
         const struct plan_block *block = &binding->plan->blocks[b];
         unsigned char *at = block->first == s && guarded(binding->plan, b) ? block_at(binding, block) : NULL;
         if (!at) continue;
-        memset(at - CHECKED_GUARD, GUARD_BYTE, CHECKED_GUARD);
+        guard_bytes(at - CHECKED_GUARD, CHECKED_GUARD);
         memset(at, checked_poison(record), (size_t)block->bytes);
-        memset(at + block->bytes, GUARD_BYTE, (size_t)tail(block));
+        guard_bytes(at + block->bytes, tail(block));
     }
 }
 

@@ -44,6 +44,23 @@ static bool concerns(const struct source *source, enum offer_kind kind, const ch
     return false;
 }
 
+static size_t folder_length(const char *path) { return (size_t)(strrchr(path, '/') - path); }
+
+/* Of a plugin that lies in two folders, the one found first counts, as with programs: the one just built, though an older one is installed.
+ * Two files in one folder are a mistake. */
+static bool is_shadowed(const struct registry *registry, size_t index) {
+    const struct source *source = registry->sources[index];
+    if (!source->path || !source->offer.plugin) return false;
+    for (size_t i = 0; i < index; i++) {
+        const struct source *other = registry->sources[i];
+        if (!other->path || !other->offer.plugin || strcmp(other->offer.plugin, source->offer.plugin) != 0) continue;
+        if (other->state != SOURCE_OPEN && other->state != SOURCE_INDEXED) continue;
+        const size_t length = folder_length(other->path);
+        if (length != folder_length(source->path) || memcmp(other->path, source->path, length) != 0) return true;
+    }
+    return false;
+}
+
 /* All that offer `name`, at most `most` of them kept; the number found, or negative. */
 static int resolve(struct registry *registry, enum offer_kind kind, const char *name, struct match *matches, int most) {
     int count = 0;
@@ -54,6 +71,7 @@ static int resolve(struct registry *registry, enum offer_kind kind, const char *
         if (source->state != SOURCE_OPEN && source->state != SOURCE_BUILTIN) continue;
         for (uint32_t j = 0; j < source->offer.of[kind].count; j++) {
             if (!names(name, source->offer.plugin, source->offer.of[kind].at[j])) continue;
+            if (is_shadowed(registry, i)) continue;
             if (count < most) matches[count] = (struct match){source, kind, j};
             count++;
         }
@@ -219,6 +237,7 @@ static int all(struct registry *registry, enum offer_kind kind, struct text *fai
     if (!entries) return FLOW_ERROR_MEMORY;
     for (size_t i = 0; status == FLOW_OK && i < registry->source_count; i++) {
         struct source *source = registry->sources[i];
+        if (is_shadowed(registry, i)) continue;
         for (uint32_t j = 0; status == FLOW_OK && j < source->offer.of[kind].count; j++) {
             const struct match match = {source, kind, j};
             struct text why;

@@ -380,7 +380,7 @@ static int writes_its_input(const struct flow_call *call) {
 }
 static int writes_behind_its_input(const struct flow_call *call) {
     behaves(call);
-    ((uint32_t *)call->in[0].data)[5]++;
+    ((uint32_t *)call->in[0].data)[5] ^= UINT32_MAX;
     return 0;
 }
 

@@ -240,6 +240,26 @@ Test(registry, two_files_offer_one_name) {
     cr_expect(said("one of the two must go"), "%s", why.at);
 }
 
+/* The one just built, though another copy is installed. */
+Test(registry, a_plugin_in_two_folders_is_the_first) {
+    char both[256], inside[128];
+    have("good");
+    snprintf(inside, sizeof inside, "%s/built", folder);
+    cr_assert_eq(mkdir(inside, 0700), 0);
+    copy_file(in_folder("good.so"), in_folder("built/good.so"));
+    snprintf(both, sizeof both, "%s/built:%s", folder, folder);
+    open_with(&(struct registry_options){.path = both, .installed = "/nowhere", .index = ""});
+    const struct registry_entry *entry = find("good_one"), **all;
+    cr_assert(entry, "%s", why.at);
+    cr_expect_str_eq(entry->file, in_folder("built/good.so"));
+    size_t count, seen = 0;
+    cr_assert_eq(registry_all(registry, &all, &count, &why), 0);
+    for (size_t i = 0; i < count; i++) seen += strcmp(all[i]->op->name, "good_one") == 0;
+    cr_expect_eq(seen, 1, "listed once");
+    open_with(&(struct registry_options){.path = in_folder("built/good.so"), .only = true, .index = ""});
+    cr_expect(find("good_one"), "a file in place of a folder: %s", why.at);
+}
+
 Test(registry, one_file_through_two_folders) {
     char both[256];
     have("good");

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 30, LINE_MOST = 2048, NAMES_MOST = 512, SCAN_MILLISECONDS = 100 };
+enum { LIMIT_SECONDS = 30, LIMIT_MOST = 86400, LINE_MOST = 2048, NAMES_MOST = 512, SCAN_MILLISECONDS = 100 };
 
 /* ---- The child's side ---- */
 
@@ -152,7 +152,8 @@ struct tally {
     int passed, failed, begun; /* checks begun of this subject */
     bool empty;                /* nothing printed yet */
     char check[64], trial[LINE_MOST];
-    bool told; /* the check in hand has ended */
+    bool told;    /* the check in hand has ended */
+    double limit; /* seconds for one trial */
     char *names[NAMES_MOST];
     size_t name_count;
 };
@@ -204,7 +205,7 @@ static bool follow(struct tally *tally, const char *item, int from) {
     size_t used = 0;
     for (;;) {
         struct pollfd wait = {.fd = from, .events = POLLIN};
-        int ready = poll(&wait, 1, LIMIT_SECONDS * 1000);
+        int ready = poll(&wait, 1, (int)(1e3 * tally->limit));
         if (ready < 0 && errno == EINTR) {
             if (interrupted()) return false;
             continue;
@@ -256,7 +257,7 @@ static bool run_child(struct tally *tally, const struct subject *subject, int fi
     close(ends[0]);
     if (returned && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_DONE) return true;
     char how[128], text[LINE_MOST + 256];
-    if (!returned) snprintf(how, sizeof how, "did not return within %d s", LIMIT_SECONDS);
+    if (!returned) snprintf(how, sizeof how, "did not return within %g s", tally->limit);
     else if (WIFSIGNALED(status)) snprintf(how, sizeof how, "crashed (%s)", strsignal(WTERMSIG(status)));
     else snprintf(how, sizeof how, "ended the program with status %d", WEXITSTATUS(status));
     snprintf(text, sizeof text, "%s%s%s", how, tally->trial[0] ? ", in the trial: " : "", tally->trial);
@@ -290,7 +291,8 @@ static void run_subject(struct tally *tally, struct subject subject) {
 }
 
 int command_check_plugin(struct command *command) {
-    struct tally tally = {.command = command, .empty = true};
+    struct tally tally = {.command = command, .empty = true, .limit = LIMIT_SECONDS};
+    if (command->limit > 0 && command->limit < LIMIT_MOST) tally.limit = command->limit;
     if (!command->graph && !command->builtin)
         return command_say(EXIT_USAGE, "check-plugin needs a plugin's file, or --builtin FAMILY (--builtin all)");
     if (command->json) printf("[");

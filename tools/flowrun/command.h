@@ -35,6 +35,8 @@ struct command {
     const char *search, *markdown; /* of ops */
     bool names;
     const char *color; /* "auto", "always", "never" */
+    double limit;      /* check-plugin: seconds */
+    bool cuda;         /* new-op */
     bool checked;      /* run: FLOW_CHECK_* */
     bool seeded, json, quiet, verbose, profile, schema, resume, gradients, help;
     uint64_t seed;
@@ -83,6 +85,7 @@ int command_grad(struct command *command);
 int command_verify(struct command *command);
 int command_check(struct command *command);
 int command_check_plugin(struct command *command);
+int command_new_op(struct command *command);
 int command_ops(struct command *command);
 int command_show(struct command *command);
 int command_import(struct command *command);

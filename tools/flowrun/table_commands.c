@@ -108,6 +108,19 @@ const struct subcommand table_commands[] = {
      .examples = EXAMPLES{"what is in it", "flowrun check docs/examples/smooth.yaml", "for a sequence of 100",
                           "flowrun check docs/examples/smooth.yaml --extent T=100", "are its gradients right",
                           "flowrun check docs/examples/smooth.yaml --gradients --extent T=6", NULL}},
+    {.bit = NEW_OP,
+     .name = "new-op",
+     .run = command_new_op,
+     .operands = "NAME",
+     .operand = {VALUE_ANY},
+     .most = 1,
+     .summary = "a folder with an operator of your own that works, to start from",
+     .description =
+         "Writes the folder NAME: a C file of about 60 lines with a forward and a backward, a graph that uses it, numbers that must come "
+         "out, and a CMakeLists.txt that builds and tests all of it against the installed libflow. Nothing that exists is written over.\n\n"
+         "docs/plugins.md goes on from there.",
+     .examples =
+         EXAMPLES{"an operator called gated_average, in a folder of that name", "flowrun new-op gated_average --dir $(mktemp -d)", NULL}},
     {.bit = CHECK_PLUGIN,
      .name = "check-plugin",
      .run = command_check_plugin,

@@ -52,6 +52,10 @@ const struct option table_options[] = {
     {"checked", OPTION_FLAG, AT(checked), NULL, VALUE_NONE, NULL, RUN | VERIFY, checking,
      "looks after each operator whether it wrote beyond its buffers or into what it may only read, left an output unwritten, or made "
      "NaN of numbers: names it; about half as fast"},
+    {"cuda", OPTION_FLAG, AT(cuda), NULL, VALUE_NONE, NULL, NEW_OP, checking, "also NAME.cu, a kernel for CUDA"},
+    {"dir", OPTION_TEXT, AT(dir), "DIR", VALUE_FOLDER, NULL, NEW_OP, checking, "where the folder NAME is made; here by default"},
+    {"limit", OPTION_REAL, AT(limit), "SECONDS", VALUE_NUMBER, NULL, CHECK_PLUGIN, checking,
+     "how long one trial may take before it is ended as one that never returns; 30"},
     {"builtin", OPTION_TEXT, AT(builtin), "FAMILY", VALUE_ANY, NULL, CHECK_PLUGIN, checking,
      "the library's own operators of one family (as `flowrun ops --json` says under \"plugin\"), or all"},
     {"rtol", OPTION_REAL, AT(rtol), "REAL", VALUE_NUMBER, NULL, VERIFY | CHECK, checking,
