@@ -50,6 +50,8 @@ void tell(struct teller *teller, enum tell_kind kind, const char *format, ...) {
     teller->failed = kind == TELL_FAILS;
 }
 
+static const char optimizer_word[] = "optimizer ", source_word[] = "source ";
+
 struct subject {
     const struct command *command;
     const char *path;   /* of the plugin; NULL: built in */
@@ -86,6 +88,31 @@ static void tell_file(struct teller *teller, const char *path) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
+static bool is_wanted(const struct subject *subject, const char *plugin, const char *file) {
+    if (subject->path) return file != NULL;
+    return !file && strcmp(plugin, "flow") != 0 && (!*subject->family || strcmp(plugin, subject->family) == 0);
+}
+
+/* Optimisers and sources, with the kind before the name. */
+static void tell_rules(struct teller *teller, const struct subject *subject, flow_runtime *runtime) {
+    struct flow_optimizer_info *rules = NULL;
+    struct flow_source_info *sources = NULL;
+    size_t count = 0;
+    char text[LINE_MOST / 2];
+    if (flow_runtime_optimizers(runtime, NULL, &rules, &count, NULL) < 0) count = 0;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "%s%s", optimizer_word, rules[i].optimizer->name);
+        if (is_wanted(subject, rules[i].plugin, rules[i].file)) line(teller->out, 'I', text);
+    }
+    flow_runtime_optimizers_free(runtime, rules, count);
+    if (flow_runtime_sources(runtime, NULL, &sources, &count, NULL) < 0) count = 0;
+    for (size_t i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "%s%s", source_word, sources[i].source->name);
+        if (is_wanted(subject, sources[i].plugin, sources[i].file)) line(teller->out, 'I', text);
+    }
+    flow_runtime_sources_free(runtime, sources, count);
+}
+
 /* Every operator's name as a line of its own, 'I', and how long opening took. */
 static void tell_contents(struct teller *teller, const struct subject *subject) {
     struct flow_runtime_options options = {.size = sizeof options, .threads = 1, .plugin_path = subject->path, .plugin_only = true};
@@ -104,9 +131,7 @@ static void tell_contents(struct teller *teller, const struct subject *subject) 
     if (rc < 0) errors_text(errors, rc, why, sizeof why), tell(teller, TELL_FAILS, "%s", why);
     else if (failures && *failures) tell(teller, TELL_FAILS, "%s", failures);
     for (size_t i = 0; i < count && rc == 0 && shown < NAMES_MOST; i++) {
-        bool built_in = !list[i].file,
-             wanted = subject->path ? !built_in : built_in && (!*subject->family || strcmp(list[i].plugin, subject->family) == 0);
-        if (wanted && strcmp(list[i].plugin, "flow") != 0) names[shown++] = list[i].op->name;
+        if (is_wanted(subject, list[i].plugin, list[i].file) && strcmp(list[i].plugin, "flow") != 0) names[shown++] = list[i].op->name;
     }
     tell(teller, TELL_HOLDS, "%zu operator%s", shown, shown == 1 ? "" : "s");
     line(teller->out, 'B', "time to open");
@@ -115,6 +140,7 @@ static void tell_contents(struct teller *teller, const struct subject *subject) 
     else tell(teller, TELL_HOLDS, "%.1f ms", took);
     if (shown) qsort(names, shown, sizeof *names, by_name);
     for (size_t i = 0; i < shown; i++) line(teller->out, 'I', names[i]);
+    if (rc == 0) tell_rules(teller, subject, runtime);
     flow_runtime_operators_free(runtime, list, count);
     flow_text_free(failures);
     flow_runtime_free(runtime);
@@ -142,6 +168,17 @@ static void try_operator(struct teller *teller, const struct subject *subject, i
             trial_checks[i].run(&trial);
         }
     }
+    flow_runtime_free(trial.runtime);
+}
+
+static bool starts(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+static void try_other(struct teller *teller, const struct subject *subject, void (*run)(struct trial *trial, const char *name),
+                      const char *name) {
+    struct trial trial = {.teller = teller, .plugin_path = subject->path};
+    char why[LINE_MOST / 2];
+    if (trial_runtime(&trial, 1, &trial.runtime, why, sizeof why) < 0) tell(teller, TELL_FAILS, "%s", why);
+    else run(&trial, name);
     flow_runtime_free(trial.runtime);
 }
 
@@ -239,7 +276,11 @@ static bool run_child(struct tally *tally, const struct subject *subject, int fi
         close(ends[0]);
         struct teller teller = {.out = fdopen(ends[1], "w"), .item = item};
         if (!teller.out) _exit(EXIT_FAILED);
-        if (subject->name) {
+        if (subject->name && starts(subject->name, optimizer_word)) {
+            try_other(&teller, subject, try_optimizer, subject->name + strlen(optimizer_word));
+        } else if (subject->name && starts(subject->name, source_word)) {
+            try_other(&teller, subject, try_source, subject->name + strlen(source_word));
+        } else if (subject->name) {
             try_operator(&teller, subject, first);
         } else {
             if (subject->path) tell_file(&teller, subject->path);
@@ -273,6 +314,7 @@ static bool run_child(struct tally *tally, const struct subject *subject, int fi
 static void run_operator(struct tally *tally, struct subject subject) {
     int total = 0, first = 0;
     while (trial_checks[total].name) total++;
+    if (starts(subject.name, optimizer_word) || starts(subject.name, source_word)) total = 1;
     while (first < total && !interrupted()) {
         if (run_child(tally, &subject, first)) return;
         if (first == 0 && tally->begun == 1) return; /* the example itself: nothing else can be tried */

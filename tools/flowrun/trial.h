@@ -109,6 +109,9 @@ struct trial_check {
     void (*run)(struct trial *trial);
 };
 extern const struct trial_check trial_checks[];
+/* trial_rules.c: an optimiser, a source, by name. */
+void try_optimizer(struct trial *trial, const char *name);
+void try_source(struct trial *trial, const char *name);
 void check_extents(struct trial *trial);
 void check_memory(struct trial *trial);
 void check_views(struct trial *trial);
