@@ -30,6 +30,9 @@ struct command {
     double seconds; /* 0: not given */
     bool train;
     const char *builtin; /* check-plugin: a family of operators in the library, or "all" */
+    const char *times;   /* show: a profile */
+    int32_t depth;       /* show: 0: not given */
+    bool unfold;         /* show */
     int32_t threads, streams;
     int64_t steps;                 /* 0: not given */
     const char *search, *markdown; /* of ops */

@@ -184,9 +184,14 @@ const struct subcommand table_commands[] = {
      .operand = {VALUE_GRAPH},
      .most = 1,
      .summary = "draw a graph",
-     .description = "Writes a drawing to standard output: nodes, what flows between them and its shapes.",
+     .description = "Draws the nodes, what flows between them and its shapes; subgraphs and loops are boxes, copies made by `repeat` are "
+                    "drawn once. As a picture, as text for Graphviz or Mermaid, or as one page to zoom and search in, with all about each "
+                    "node and, after --profile, its time.",
      .examples = EXAMPLES{"a picture", "flowrun show docs/examples/smooth.yaml >smooth.svg", "for a page in Markdown",
-                          "flowrun show docs/examples/smooth.yaml --format mermaid", NULL}},
+                          "flowrun show docs/examples/smooth.yaml --format mermaid", "a page with the times of one run",
+                          "flowrun show graphs/fsmn-vad/fsmn-vad.yaml --output vad.html --profile --input "
+                          "wave=graphs/fsmn-vad/example.wav",
+                          NULL}},
     {.bit = OPS,
      .name = "ops",
      .run = command_ops,
