@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The workloads. A function here makes one Case from a Bench, which has libflow and whichever peers are installed."""
-import io, os, subprocess
+import ctypes, io, json, os, subprocess
 
 import numpy as np
 
@@ -179,7 +179,7 @@ outputs: {y: body}
 """
 
 
-def encoder(b, batch):
+def encoder(b, batch, half=False):
     torch = b.need_torch()
     nn, d, heads, layers, t = torch.nn, 384, 12, 6, 128
     class Block(nn.Module):  # BERT's: norms after the sums
@@ -201,9 +201,18 @@ def encoder(b, batch):
         params |= {f"body.{i}.mix.wo": block.o.weight, f"body.{i}.mix.bo": block.o.bias}
         for name in ("up", "down", "n1", "n2"):
             params |= {f"body.{i}.{name}.weight": getattr(block, name).weight, f"body.{i}.{name}.bias": getattr(block, name).bias}
-    c = b.of_module(model, (x,))
-    c["libflow"] = attempt(lambda: b.flow_run(ENCODER, params, {"x": x}))
-    return Case(f"encoder 6x384 T128 B{batch}", c, goal=1.05, flops=layers * batch * t * (24 * d * d + 4 * t * d), items=batch * t, unit="a token")
+    if half:
+        def autocast():
+            with torch.autocast("cpu", torch.bfloat16): return model(x).float()
+        c = {"torch autocast": autocast}
+        if b.compile:
+            compiled = torch.compile(model)
+            def fused():
+                with torch.autocast("cpu", torch.bfloat16): return compiled(x).float()
+            c["torch.compile autocast"] = fused
+    else: c = b.of_module(model, (x,))
+    c["libflow"] = attempt(lambda: b.flow_run(ENCODER + ("run: {precision: bf16}\n" if half else ""), params, {"x": x}))
+    return Case(f"encoder 6x384 T128 B{batch}{' bf16 products' if half else ''}", c, goal=1.2 if half else 1.05, tolerance=5e-2 if half else 2e-3, flops=layers * batch * t * (24 * d * d + 4 * t * d), items=batch * t, unit="a token")
 
 
 def gpt_graph(precision):
@@ -426,9 +435,38 @@ def live(b):
     return Case("FSMN-VAD live, pieces of 160 samples", {"libflow": second}, most=28e-6, items=100, unit="a frame in all")
 
 
+def tensors_of(path):
+    """Arrays of a safetensors file, f32 alone."""
+    data = open(path, "rb").read()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    return {name: np.frombuffer(data[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]], np.float32).reshape(t["shape"])
+            for name, t in header.items() if name != "__metadata__" and t["dtype"] == "F32"}
+
+
+def plain_stories(b, folder, fast):
+    """The same model as plain loops in C (probe/stories.c)."""
+    target = os.path.join(b.build, f"bench-stories{'-fast' if fast else ''}.so")
+    subprocess.run(["cc", "-O3", "-march=native", *(["-ffast-math"] if fast else []), "-shared", "-fPIC",
+                    os.path.join(ROOT, "tests", "bench", "probe", "stories.c"), "-o", target, "-lm"], check=True)
+    weights = tensors_of(os.path.join(folder, "weights.safetensors"))
+    names = [f"body.{i}.{n}" for i in range(5) for n in ("mix.wq", "mix.wk", "mix.wv", "mix.wo", "gate.weight", "up.weight", "down.weight",
+                                                         "norm1.weight", "norm2.weight")] + ["embed.weight", "norm.weight"]
+    arrays = [np.ascontiguousarray(weights[n]) for n in names]
+    pointers = (ctypes.c_void_p * len(arrays))(*[x.ctypes.data for x in arrays])
+    words, tell = np.ones(257, np.int64), ctypes.CDLL(target).stories_tell
+    run = lambda: tell(pointers, ctypes.c_void_p(words.ctypes.data), 257)
+    run()
+    wanted = json.load(open(os.path.join(folder, "greedy_tokens.json")))[:257]
+    if words[:len(wanted)].tolist() != wanted: raise RuntimeError("the plain loops tell another story")
+    run.arrays = arrays  # the pointers are into them
+    return run
+
+
 def stories(b):
     """256 tokens of the small language model, one at a time, keys and values kept."""
-    path = os.path.join(ROOT, "graphs", "stories260k", "stories260k.yaml")
+    folder = os.path.join(ROOT, "graphs", "stories260k")
+    path = os.path.join(folder, "stories260k.yaml")
     session = b.flow.graph(open(path).read(), path=path).session("T")
     session.feedback("tokens", "next")
     token = np.ones((1, 1), np.int64)
@@ -437,7 +475,9 @@ def stories(b):
         session.reset()
         session.input("tokens", token)
         for _ in range(256): session.run()
-    return Case("stories260k, 256 tokens", {"libflow": story}, items=256, unit="a token")
+    return Case("stories260k, 256 tokens", {"libflow": story, "plain C, -O3": attempt(lambda: plain_stories(b, folder, False)),
+                                            "plain C, -ffast-math": attempt(lambda: plain_stories(b, folder, True))},
+                goal=1.5, items=256, unit="a token")
 
 
 def all_cases():
@@ -445,7 +485,8 @@ def all_cases():
     yield "chain products linear", lambda b: chain(b, "linear")
     yield "process start", start
     for half in (False, True): yield f"train GPT{' bf16' if half else ''}", lambda b, half=half: train_gpt(b, half)
-    for n in (1, 32): yield f"encoder B{n}", lambda b, n=n: encoder(b, n)
+    for half in (False, True):
+        for n in (1, 32): yield f"encoder B{n}{' bf16' if half else ''}", lambda b, n=n, half=half: encoder(b, n, half)
     for t in (512, 2048, 8192): yield f"attention prefill T{t}", lambda b, t=t: attention(b, t, t, True)
     yield "attention decode", lambda b: attention(b, 1, 4096, False)
     for h in (128, 256): yield f"lstm one step H{h}", lambda b, h=h: lstm_step(b, h)
