@@ -2,7 +2,8 @@
 /* Text: tokens from text and text from tokens, drawing the next one. */
 #include "text.h"
 
-static const struct flow_operator *const operators[] = {&token_decode_operator, &token_encode_operator, &sample_operator, &last_operator};
+static const struct flow_operator *const operators[] = {&token_decode_operator, &token_encode_operator, &word_pieces_operator,
+                                                        &sample_operator, &last_operator};
 
 static const struct flow_plugin plugin = {
     .size = sizeof(struct flow_plugin),

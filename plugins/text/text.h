@@ -26,6 +26,6 @@ void vocabulary_index(const struct vocabulary *vocabulary, int64_t hidden, int32
 int32_t vocabulary_find(const struct vocabulary *vocabulary, const int32_t *slot, int64_t slots, const uint8_t *bytes,
                         int64_t length); /* -1 */
 
-extern const struct flow_operator token_decode_operator, token_encode_operator, sample_operator, last_operator;
+extern const struct flow_operator token_decode_operator, token_encode_operator, word_pieces_operator, sample_operator, last_operator;
 
 #endif
