@@ -5,7 +5,8 @@
 
 ```sh           the block is run as a script; it must succeed
 ```console      `$ ` begins a command, what follows is what it prints; `...` stands for anything, in a line or as a line of its own
-```sh not-run: REASON   is shown, not run; how many there are is printed
+```sh run-by: SCRIPT     another test runs these very lines
+```sh not-run: REASON    is shown, not run; how many there are is printed
 Other blocks are no commands: one that begins with a command's name fails.
 """
 import os, re, shlex, shutil, subprocess, sys, tempfile
@@ -102,6 +103,10 @@ for document in documents:
         name = "%s:%d" % (document, number)
         if kind.startswith("sh not-run:") or kind.startswith("console not-run:"):
             not_run.append("%s: %s" % (name, kind.split(":", 1)[1].strip()))
+        elif kind.startswith("sh run-by:"):
+            script = os.path.join(tree, kind.split(":", 1)[1].strip())
+            text_of_it = open(script).read() if os.path.exists(script) else ""
+            result(name, None if document in text_of_it else "%s does not read %s" % (script, document))
         elif kind == "sh":
             status, found = shell.run("\n".join(lines))
             result(name, found if status else None)

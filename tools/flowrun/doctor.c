@@ -46,9 +46,25 @@ static void add_count(char *text, size_t size, uint32_t count, const char *what)
     if (count) snprintf(text + used, size - used, "%s%u %s%s", used ? ", " : "", count, what, count == 1 ? "" : "s");
 }
 
-static void add_file(struct findings *findings, const struct flow_plugin_file *file) {
+static const char *name_in(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The plugin of this name in a folder that is searched before; of a plugin in two folders the first counts. */
+static bool find_before(flow_runtime *runtime, size_t index, const struct flow_plugin_file *file, struct flow_plugin_file *before) {
+    size_t folder = (size_t)(name_in(file->path) - file->path);
+    for (size_t i = 0; i < index && flow_runtime_plugin_file(runtime, i, before); i++)
+        if (before->plugin && strcmp(before->plugin, file->plugin) == 0 &&
+            (folder != (size_t)(name_in(before->path) - before->path) || strncmp(before->path, file->path, folder) != 0))
+            return true;
+    return false;
+}
+
+static void add_file(struct findings *findings, flow_runtime *runtime, size_t index, const struct flow_plugin_file *file) {
     char text[256] = "";
-    const char *slash = strrchr(file->path, '/'), *name = slash ? slash + 1 : file->path;
+    const char *name = name_in(file->path);
+    struct flow_plugin_file before = {.size = sizeof before};
     if (!file->plugin) {
         finding_add(findings, plugins, name, FINDING_WRONG, "not used: %s", file->why);
         finding_advise(findings, "%s: %s. Mend it, or take it out of the folder", file->path, file->why);
@@ -56,7 +72,9 @@ static void add_file(struct findings *findings, const struct flow_plugin_file *f
     }
     add_count(text, sizeof text, file->operators, "operator"), add_count(text, sizeof text, file->optimizers, "optimiser");
     add_count(text, sizeof text, file->sources, "source"), add_count(text, sizeof text, file->kernels, "kernel for others' operators");
-    finding_add(findings, plugins, name, FINDING_GOOD, "%s", text);
+    if (find_before(runtime, index, file, &before))
+        finding_add(findings, plugins, name, FINDING_NOTE, "not used: plugin '%s' is %s, which comes first", file->plugin, before.path);
+    else finding_add(findings, plugins, name, FINDING_GOOD, "%s", text);
 }
 
 static void add_folder(struct findings *findings, const char *path, const char *why) {
@@ -108,7 +126,7 @@ static int examine_plugins(struct findings *findings, flow_runtime *runtime) {
         for (size_t k = 0; flow_runtime_plugin_file(runtime, k, &file); k++) {
             const char *slash = strrchr(file.path, '/');
             bool inside = slash && strlen(path) == (size_t)(slash - file.path) && strncmp(file.path, path, strlen(path)) == 0;
-            if (inside || strcmp(file.path, path) == 0) add_file(findings, &file);
+            if (inside || strcmp(file.path, path) == 0) add_file(findings, runtime, k, &file);
         }
     }
     add_twice(findings, list, count);

@@ -36,7 +36,7 @@ void help_all(FILE *out) {
                        "flowrun run docs/examples/smooth.yaml --input x='[4, 0, 0, 8]' --stream T=2 --output y=-");
     print_command_line(out, "what is in a graph", "flowrun check graphs/fsmn-vad/fsmn-vad.yaml");
     print_command_line(out, "what there is to build one from", "flowrun ops linear");
-    print_command_line(out, "learn", "flowrun train graphs/char-lm/char-lm.yaml --set batch=8 --steps 40");
+    print_command_line(out, "learn", "flowrun train graphs/char-lm/char-lm.yaml --set context=32 --set batch=8 --steps 40");
     fputs("\nCommands\n", out);
     size_t widest = 0;
     for (const struct subcommand *command = table_commands; command->name; command++)
