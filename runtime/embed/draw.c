@@ -71,7 +71,8 @@ static int fill(flow_graph *graph, const struct flow_draw_options *given, struct
     if (rc == 0 && samples) rc = fill_shapes(samples, *out, arena, &shapes);
     instance_samples_free(samples);
     options->shapes = shapes;
-    if (rc == 0) rc = fill_streams(graph, *out, given->streams, report, arena, options);
+    /* With one there is nothing to tell apart, and a drawing does not depend on the machine's kernels. */
+    if (rc == 0 && given->streams > 1) rc = fill_streams(graph, *out, given->streams, report, arena, options);
     struct draw_time *times = arena_array(arena, given->time_count + 1, sizeof *times);
     if (rc == 0 && !times) rc = FLOW_ERROR_MEMORY;
     for (size_t t = 0; rc == 0 && t < given->time_count; t++) times[t] = (struct draw_time){given->times[t].node, given->times[t].seconds};

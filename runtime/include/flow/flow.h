@@ -206,7 +206,7 @@ struct flow_draw_options {
     const char *stream; /* a symbol: what its streaming keeps is told */
     const char *const *extents; /* "T=100": shapes are then numbers; otherwise they are given in the graph's symbols */
     size_t extent_count;
-    int32_t streams;                    /* most independent branches at once; 0 or 1: one stream */
+    int32_t streams;                    /* most independent branches at once: above 1, each node is marked with its stream */
     const struct flow_draw_time *times; /* laid over the nodes as warmth */
     size_t time_count;
     int32_t depth; /* boxes within so many others are drawn closed: 1 the outermost already; 0: as deep as fits */
