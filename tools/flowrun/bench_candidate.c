@@ -102,6 +102,10 @@ static int each_piece(void *context, struct drive *drive) {
     struct candidate *candidate = watching->candidate;
     double took = drive->seconds - watching->before;
     watching->before = drive->seconds;
+    if (!watching->keep) { /* the plans of pieces differ: the largest counts */
+        int64_t planned = flow_session_memory(drive->session).arena;
+        if (planned > candidate->planned) candidate->planned = planned;
+    }
     bool keeps = watching->keep && drive->symbol[0] && candidate->piece_count < PIECES_KEPT;
     return keeps ? add(&candidate->pieces, &candidate->piece_count, &candidate->piece_capacity, took) : 0;
 }
@@ -130,7 +134,8 @@ static bool steady(const double *times, int64_t count) {
 static void look_at_memory(struct candidate *candidate) {
     struct flow_memory memory =
         candidate->trainer ? flow_trainer_memory(candidate->trainer) : flow_session_memory(candidate->drive.session);
-    candidate->planned = memory.arena, candidate->params = memory.params, candidate->resident = peak_memory();
+    if (memory.arena > candidate->planned) candidate->planned = memory.arena;
+    candidate->params = memory.params, candidate->resident = peak_memory();
 }
 
 int bench_warm_up(struct candidate *candidate) {
