@@ -13,8 +13,9 @@
  *
  * Functions that can fail return 0 or a negative FLOW_ERROR_* and, where `errors` is not NULL, say why in *errors: there may be several
  * (all errors of a graph file come together). Free it with flow_errors_free; a list that is not freed is added to. Nothing here exits,
- * prints or keeps global state. Objects are used by one thread at a time, except where [any thread] is said; different sessions of one
- * graph may run at once.
+ * prints or keeps global state. Objects are used by one thread at a time, except where [any thread] is said, and but for these: several
+ * threads may open graphs and files on one runtime at once, and make sessions of one graph, check and describe it; different sessions run
+ * at once. docs/embedding.md is the way in.
  */
 #ifndef FLOW_FLOW_H
 #define FLOW_FLOW_H
@@ -205,7 +206,7 @@ struct flow_draw_options {
     const char *stream; /* a symbol: what its streaming keeps is told */
     const char *const *extents; /* "T=100": shapes are then numbers; otherwise they are given in the graph's symbols */
     size_t extent_count;
-    int32_t streams;                    /* most independent branches at once; 0 or 1: one stream */
+    int32_t streams;                    /* most independent branches at once: above 1, each node is marked with its stream */
     const struct flow_draw_time *times; /* laid over the nodes as warmth */
     size_t time_count;
     int32_t depth; /* boxes within so many others are drawn closed: 1 the outermost already; 0: as deep as fits */
