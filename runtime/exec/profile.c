@@ -155,6 +155,16 @@ static struct profile_row row_of(const struct plan *plan, size_t s, bool backwar
     if (step->kind == PLAN_KERNEL && node->entry->op->describe && node->entry->op->describe(&node->infer, choice, CHOICE_MOST) < 0)
         choice[0] = 0;
     choice[CHOICE_MOST - 1] = 0;
+    if (step->kind != PLAN_KERNEL) return row;
+    /* What other nodes would have done to the result is done on its way out, and has no row of its own. */
+    const bool sum = step->residual.place != PLACE_NONE, activation = step->activation != FLOW_ACTIVATION_NONE;
+    size_t used = strlen(choice);
+    if (sum) row.bytes += tensor_bytes(&step->residual, 1);
+    if (sum || activation)
+        snprintf(choice + used, CHOICE_MOST - used, "%swith the next nodes' %s", used ? ", " : "",
+                 sum && activation ? "activation and sum"
+                 : sum             ? "sum"
+                                   : "activation");
     return row;
 }
 
