@@ -128,7 +128,7 @@ static void walk_tensors(struct import *m, struct node *n) {
     bool lost = false;
     for (size_t i = 0; i < n->in_count; i++) lost |= n->in[i] && n->in[i]->lost;
     if (!lost && fold_node(m, n)) {
-        if (shape_possible(n->out[0])) return;
+        if (!n->out[0] || shape_possible(n->out[0])) return;
         refuse(m, n, "the shape of its result is impossible");
     }
     if (m->refusals.count > told) {
