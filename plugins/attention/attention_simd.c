@@ -10,6 +10,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Few queries: keys that each looks at in turn; pairs of query and head taken together. */
+enum { STRIP = 8, SINGLES_MOST = 32 };
+
 /* What a block keeps of each of its queries: largest score and sum so far (of the block's type), keys it may see. */
 struct attention_rows {
     void *largest, *sum;
@@ -30,9 +33,11 @@ struct attention_rows {
 #define SHAPE_ROW shape_row_f32
 #define SOFTMAX_ROWS softmax_rows_f32
 #define GROUP query_group_f32
-#define ONE one_query_f32
-#define FETCH fetch_rows_f32
-#define HEAD one_head_f32
+#define SINGLE single_f32
+#define SINGLE_SCORES single_scores_f32
+#define SINGLE_VALUES single_values_f32
+#define SINGLES singles_f32
+#define HEAD_OF head_of_f32
 #define TILE tile_f32
 #define TURN_TILE turn_tile_f32
 #define BLOCK block_f32
@@ -57,9 +62,11 @@ struct attention_rows {
 #undef SHAPE_ROW
 #undef SOFTMAX_ROWS
 #undef GROUP
-#undef ONE
-#undef FETCH
-#undef HEAD
+#undef SINGLE
+#undef SINGLE_SCORES
+#undef SINGLE_VALUES
+#undef SINGLES
+#undef HEAD_OF
 #undef TILE
 #undef TURN_TILE
 #undef BLOCK
@@ -83,9 +90,11 @@ struct attention_rows {
 #define SHAPE_ROW shape_row_f64
 #define SOFTMAX_ROWS softmax_rows_f64
 #define GROUP query_group_f64
-#define ONE one_query_f64
-#define FETCH fetch_rows_f64
-#define HEAD one_head_f64
+#define SINGLE single_f64
+#define SINGLE_SCORES single_scores_f64
+#define SINGLE_VALUES single_values_f64
+#define SINGLES singles_f64
+#define HEAD_OF head_of_f64
 #define TILE tile_f64
 #define TURN_TILE turn_tile_f64
 #define BLOCK block_f64

@@ -144,43 +144,91 @@ static void GROUP(const struct attention_block *block, struct attention_rows *ro
         for (int64_t r = 0; r < real; r++) VALUES_ONE(s + r * KEYS, v, tile->v_row, count, keep[r], out[r], c, block->value_width);
 }
 
-/* One query on one tile. */
-static void ONE(const struct attention_block *block, struct attention_rows *rows, int64_t row, const struct attention_keys *tile) {
-    T s[KEYS] __attribute__((aligned(64))), keep[8];
-    int64_t end = rows->high[row] - tile->first, count = end < tile->count ? end : tile->count;
-    if (count <= 0 || rows->low[row] >= tile->first + tile->count) return;
-    SCORES_ONE((const T *)block->q + row * block->q_row, tile->k, tile->k_row, count, block->width, s);
-    for (int64_t j = count; j < KEYS; j++) s[j] = 0;
-    int64_t columns = SEEN(block, rows, row, tile, count, s);
-    SOFTMAX_ROWS(s, 1, columns, (T)rows->factor, (T *)rows->largest + row, (VEC *)rows->sum + row, keep);
-    if (block->dropout.below) DROP(block, row, tile->first, s);
-    VALUES_ONE(s, tile->v, tile->v_row, count, keep[0], (T *)block->out + row * block->out_row, 0, block->value_width);
+/* The block of its head number h alone. */
+static struct attention_block HEAD_OF(const struct attention_block *block, int64_t h) {
+    struct attention_block head = *block;
+    head.q = (const T *)block->q + h * block->width, head.out = (T *)block->out + h * block->value_width;
+    if (block->tiles) head.tiles = (const T *)block->tiles + (block->head + h) / block->shared * block->tiles_head;
+    if (block->mask) head.mask = block->mask + h * block->mask_head;
+    if (block->bias) head.bias = (const T *)block->bias + h * block->bias_head;
+    head.dropout.row += h * block->dropout.row_head;
+    return head;
 }
 
-/* Rows that are read soon are brought near. */
-static void FETCH(const T *x, int64_t row, int64_t count, int64_t width) {
-    for (int64_t j = 0; j < count; j++)
-        for (int64_t d = 0; d < width; d += (int64_t)(64 / sizeof(T))) __builtin_prefetch(x + j * row + d, 0, 2);
+/* ---- Few queries: rows of keys and values, all heads side by side, are read once and in the order in which they lie ---- */
+
+/* One query of one head on one tile. */
+struct SINGLE {
+    const T *q, *k, *v;
+    T *out, keep;
+    int64_t count; /* keys that it sees, from the tile's first on */
+};
+
+static void SINGLE_SCORES(const struct attention_block *block, const struct attention_keys *tile, const struct SINGLE *one, int64_t ones,
+                          T (*s)[KEYS]) {
+    for (int64_t j = 0; j < tile->count; j += STRIP)
+        for (int64_t i = 0; i < ones; i++) {
+            int64_t left = one[i].count - j;
+            if (left > 0)
+                SCORES_ONE(one[i].q, one[i].k + j * tile->k_row, tile->k_row, left < STRIP ? left : STRIP, block->width, s[i] + j);
+        }
 }
 
-/* One head on one tile; `behind` more keys follow it in memory. */
-static void HEAD(const struct attention_block *block, struct attention_rows *rows, const struct attention_keys *tile, int64_t behind,
-                 T *kt) {
-    if (block->queries >= ATTENTION_FEW && block->width <= WIDEST) {
-        const T *turned = block->tiles ? (const T *)block->tiles + tile->first * block->width : kt;
-        if (!block->tiles) TRANSPOSE(tile->k, tile->k_row, tile->count, block->width, kt);
-        for (int64_t r = 0; r < block->queries; r += ROWS) GROUP(block, rows, r, tile, turned);
+static void SINGLE_VALUES(const struct attention_block *block, const struct attention_keys *tile, const struct SINGLE *one, int64_t ones,
+                          T (*s)[KEYS]) {
+    for (int64_t j = 0; j < tile->count; j += STRIP)
+        for (int64_t i = 0; i < ones; i++) {
+            int64_t left = one[i].count - j;
+            if (left > 0)
+                VALUES_ONE(s[i] + j, one[i].v + j * tile->v_row, tile->v_row, left < STRIP ? left : STRIP, j ? 1 : one[i].keep, one[i].out,
+                           0, block->value_width);
+        }
+}
+
+/* `ones` pairs of head and query from number `first` on, counted head by head. */
+static void SINGLES(const struct attention_block *block, struct attention_rows *rows, const struct attention_keys *tile, int64_t first,
+                    int64_t ones) {
+    T s[SINGLES_MOST][KEYS] __attribute__((aligned(64))), keep[8];
+    struct SINGLE one[SINGLES_MOST];
+    for (int64_t i = 0; i < ones; i++) {
+        int64_t h = (first + i) / block->queries, r = (first + i) % block->queries, kv = (block->head + h) / block->shared;
+        int64_t end = rows->high[r] - tile->first, count = end < tile->count ? end : tile->count;
+        one[i] = (struct SINGLE){(const T *)block->q + r * block->q_row + h * block->width,
+                                 (const T *)tile->k + kv * block->width,
+                                 (const T *)tile->v + kv * block->value_width,
+                                 (T *)block->out + r * block->out_row + h * block->value_width,
+                                 1,
+                                 rows->low[r] < tile->first + tile->count ? count : 0};
+    }
+    SINGLE_SCORES(block, tile, one, ones, s);
+    for (int64_t i = 0; i < ones; i++) {
+        int64_t r = (first + i) % block->queries, columns = (one[i].count + LANES - 1) / LANES * LANES;
+        if (one[i].count <= 0) continue;
+        for (int64_t j = one[i].count; j < KEYS; j++) s[i][j] = 0;
+        if (rows->plain) SEEN(block, rows, r, tile, one[i].count, s[i]);
+        else {
+            struct attention_block head = HEAD_OF(block, (first + i) / block->queries);
+            SEEN(&head, rows, r, tile, one[i].count, s[i]);
+        }
+        SOFTMAX_ROWS(s[i], 1, columns, (T)rows->factor, (T *)rows->largest + first + i, (VEC *)rows->sum + first + i, keep);
+        one[i].keep = keep[0];
+        if (!block->dropout.below) continue;
+        struct attention_block head = HEAD_OF(block, (first + i) / block->queries);
+        DROP(&head, r, tile->first, s[i]);
+    }
+    SINGLE_VALUES(block, tile, one, ones, s);
+}
+
+/* ---- A tile ---- */
+
+static void TILE(const struct attention_block *block, struct attention_rows *rows, const struct attention_keys *tile, T *kt) {
+    if (block->queries < ATTENTION_FEW || block->width > WIDEST) {
+        int64_t all = block->heads * block->queries;
+        for (int64_t i = 0; i < all; i += SINGLES_MOST) SINGLES(block, rows, tile, i, all - i < SINGLES_MOST ? all - i : SINGLES_MOST);
         return;
     }
-    FETCH((const T *)tile->k + tile->count * tile->k_row, tile->k_row, behind, block->width);
-    FETCH((const T *)tile->v + tile->count * tile->v_row, tile->v_row, behind, block->value_width);
-    for (int64_t r = 0; r < block->queries; r++) ONE(block, rows, r, tile);
-}
-
-static void TILE(const struct attention_block *block, const struct attention_rows *rows, const struct attention_keys *tile, int64_t behind,
-                 T *kt) {
     for (int64_t h = 0; h < block->heads; h++) {
-        struct attention_block head = *block;
+        struct attention_block head = HEAD_OF(block, h);
         struct attention_rows own = {(T *)rows->largest + h * block->queries,
                                      (VEC *)rows->sum + h * block->queries,
                                      rows->low,
@@ -190,12 +238,9 @@ static void TILE(const struct attention_block *block, const struct attention_row
         struct attention_keys keys = *tile;
         int64_t kv = (block->head + h) / block->shared;
         keys.k = (const T *)tile->k + kv * block->width, keys.v = (const T *)tile->v + kv * block->value_width;
-        head.q = (const T *)block->q + h * block->width, head.out = (T *)block->out + h * block->value_width;
-        if (block->tiles) head.tiles = (const T *)block->tiles + kv * block->tiles_head;
-        if (block->mask) head.mask = block->mask + h * block->mask_head;
-        if (block->bias) head.bias = (const T *)block->bias + h * block->bias_head;
-        head.dropout.row += h * block->dropout.row_head;
-        HEAD(&head, &own, &keys, behind, kt);
+        const T *turned = block->tiles ? (const T *)head.tiles + tile->first * block->width : kt;
+        if (!block->tiles) TRANSPOSE(keys.k, keys.k_row, keys.count, block->width, kt);
+        for (int64_t r = 0; r < block->queries; r += ROWS) GROUP(&head, &own, r, &keys, turned);
     }
 }
 
@@ -219,14 +264,14 @@ static void BLOCK(const struct attention_block *block) {
         if (block->tiles) begin -= begin % KEYS;
         else if (block->dropout.below) begin -= begin % 4; /* random words come in fours */
         for (int64_t j = begin; j < end; j += KEYS) {
-            int64_t count = end - j < KEYS ? end - j : KEYS, left = end - j - count;
+            int64_t count = end - j < KEYS ? end - j : KEYS;
             struct attention_keys tile = {(const T *)keys->k + j * keys->k_row,
                                           (const T *)keys->v + j * keys->v_row,
                                           keys->k_row,
                                           keys->v_row,
                                           keys->first + j,
                                           count};
-            TILE(block, &rows, &tile, left < KEYS ? left : KEYS, kt);
+            TILE(block, &rows, &tile, kt);
         }
     }
     for (int64_t i = 0; i < block->heads * block->queries; i++) {
