@@ -376,6 +376,24 @@ static bool packs_shared(const struct model *model, const struct flow_call *call
     return any;
 }
 
+/* Packing is made once and read often: whether it kept within its bytes is always looked at. */
+static int pack(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call), struct flow_call *call,
+                struct buffer *buffer) {
+    enum { GUARD = 64, GUARD_BYTE = 0xA5 };
+    int code = buffer_new(model, about->bytes + GUARD, buffer);
+    if (code < 0) return code;
+    unsigned char *guard = (unsigned char *)buffer->data + about->bytes;
+    memset(guard, GUARD_BYTE, GUARD);
+    call->packed = buffer->data;
+    code = prepare(call);
+    for (int i = 0; i < GUARD && code == 0; i++)
+        if (guard[i] != GUARD_BYTE)
+            code = call->host->fail(call->owner, FLOW_ERROR_PLUGIN, "its prepare wrote behind the end of what it packs (%lld bytes)",
+                                    (long long)about->bytes);
+    if (code < 0) buffer_free(model, buffer);
+    return code;
+}
+
 int model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
                  struct flow_call *call) {
     pthread_mutex_lock(&model->lock);
@@ -386,11 +404,7 @@ int model_packed(struct model *model, const struct plan_packed *about, int (*pre
     int code = 0;
     struct packed *packed = packed_find(model, about, call);
     if (!packed && !(packed = packed_add(model, about, call))) code = FLOW_ERROR_MEMORY;
-    if (code == 0 && !packed->buffer.data) {
-        code = buffer_new(model, about->bytes, &packed->buffer);
-        call->packed = packed->buffer.data;
-        if (code == 0 && (code = prepare(call)) < 0) buffer_free(model, &packed->buffer);
-    }
+    if (code == 0 && !packed->buffer.data) code = pack(model, about, prepare, call, &packed->buffer);
     call->packed = code == 0 ? packed->buffer.data : NULL;
     pthread_mutex_unlock(&model->lock);
     return code;

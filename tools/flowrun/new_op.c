@@ -14,24 +14,29 @@
 static const char template_name[] = "softsign";
 enum { NAME_MOST = 40, PATH_MOST = 4096 };
 
-#define ASSETS(XX)                                                                                                              \
-    XX(asset_template_c, ".c", true)                                                                                            \
-    XX(asset_template_cu, ".cu", true) XX(asset_template_yaml, ".yaml", true) XX(asset_CMakeLists_txt, "CMakeLists.txt", false) \
-        XX(asset_case_py, "case.py", false) XX(asset_guide_md, "README.md", false)
-
-#define DECLARE(symbol, file, named)     \
+#define ASSET(symbol)                    \
     extern const unsigned char symbol[]; \
-    extern const size_t symbol##_size;
-ASSETS(DECLARE)
+    extern const size_t symbol##_size
+ASSET(asset_template_c);
+ASSET(asset_template_cu);
+ASSET(asset_template_yaml);
+ASSET(asset_CMakeLists_txt);
+ASSET(asset_case_py);
+ASSET(asset_guide_md);
 
-struct asset {
+static const struct asset {
     const unsigned char *at;
     const size_t *size;
     const char *file;
     bool named; /* `file` is what follows the operator's name */
+} assets[] = {
+    {asset_template_c, &asset_template_c_size, ".c", true},
+    {asset_template_cu, &asset_template_cu_size, ".cu", true},
+    {asset_template_yaml, &asset_template_yaml_size, ".yaml", true},
+    {asset_CMakeLists_txt, &asset_CMakeLists_txt_size, "CMakeLists.txt", false},
+    {asset_case_py, &asset_case_py_size, "case.py", false},
+    {asset_guide_md, &asset_guide_md_size, "README.md", false},
 };
-#define ROW(symbol, file, named) {symbol, &symbol##_size, file, named},
-static const struct asset assets[] = {ASSETS(ROW)};
 
 /* ---- Names ---- */
 
@@ -94,7 +99,7 @@ static int check_taken(const struct command *command, const char *name) {
 
 /* ---- Files ---- */
 
-/* The asset with the template's name replaced, also in capitals. */
+/* The asset with the template's name replaced. */
 static char *replace(const struct asset *asset, const char *name, size_t *size) {
     char *text = NULL;
     FILE *to = open_memstream(&text, size);
