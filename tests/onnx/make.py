@@ -238,6 +238,18 @@ def gru(opset):
     m.run()
 
 
+def external():
+    """Weights in a file of their own, beside the model."""
+    w = np.random.default_rng(5).standard_normal((6, 4)).astype(np.float32)
+    with open("external_17.bin", "wb") as out: out.write(b"elsewhere " + w.tobytes())
+    t = onnx.TensorProto(name="w", data_type=T.FLOAT, dims=w.shape, data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", "external_17.bin"), ("offset", "10"), ("length", str(w.nbytes))): t.external_data.add(key=key, value=value)
+    m = Model("external", 17)
+    m.weights.append(t)
+    m.output(m.op("MatMul", m.input("x", m.normal(3, 6), ["rows", 6]), "w"))
+    m.run()
+
+
 # ---- Models that must be refused: refused/NAME.onnx, what must be said in refused/NAME.txt ----
 
 def refused(name, says, nodes, weights=(), dims=("n", 4), opset=17, inputs=True, outputs=("y",), edit=None, domains=()):
@@ -298,3 +310,4 @@ if __name__ == "__main__":
         for make in (elementwise, shapes, products, norms, recurrent, reductions):
             if opset != 18 or make is norms: make(opset)
     gru(17)
+    external()
