@@ -36,10 +36,13 @@ static void put_nodes(struct text *text, int count, int graphs, const char *inde
 static void put_graph(struct text *text, uint64_t seed) {
     drawn = seed;
     int graphs = 3;
-    text_put(text, "flow: 1\ninputs: {x: {dtype: f32, shape: [B, 8]}}\ngraphs:\n");
+    text_put(text, "flow: 1\ninputs: {x: {dtype: f32, shape: [B, 1, 1, 1, 1, 8]}}\ngraphs:\n");
     for (int g = 0; g < graphs; g++) {
         int count = 2 + (int)draw(6);
-        text_format(text, "  g%d:\n    inputs: {x: {dtype: f32, shape: [B, 8]}, k: {dtype: f32, shape: [B, 8]}}\n    nodes:\n", g);
+        text_format(
+            text,
+            "  g%d:\n    inputs: {x: {dtype: f32, shape: [B, 1, 1, 1, 1, 8]}, k: {dtype: f32, shape: [B, 1, 1, 1, 1, 8]}}\n    nodes:\n",
+            g);
         put_nodes(text, count, g, "      ");
         text_format(text, "      y: {op: mul, in: [n%d, k]}\n    outputs: {y: y}\n", count - 1);
     }
