@@ -97,6 +97,8 @@ static bool looks_next(const char *input, const char *output) {
 }
 
 static void give_hints(struct import *m) {
+    enum { MANY = 256 }; /* each is held against each */
+    if (m->inputs.count > MANY || m->outputs.count > MANY) return;
     for (size_t i = 0; i < m->inputs.count; i++)
         for (size_t k = 0; k < m->outputs.count; k++) {
             const struct import_input *in = &m->inputs.at[i];

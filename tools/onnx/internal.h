@@ -79,6 +79,7 @@ struct import {
     const struct onnx_options *options;
     ProtobufCAllocator messages; /* bounded as the store is */
     size_t messages_used, messages_limit;
+    bool messages_full; /* one could not be had */
     struct {
         const void **at;
         size_t count, room;

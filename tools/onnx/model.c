@@ -15,8 +15,9 @@ enum { HEAD = 16 };
 
 static void *take(void *context, size_t size) {
     struct import *m = context;
-    if (size > m->messages_limit || m->messages_used > m->messages_limit - size) return NULL;
-    size_t *block = malloc(size + HEAD);
+    bool fits = size <= m->messages_limit && m->messages_used <= m->messages_limit - size;
+    size_t *block = fits ? malloc(size + HEAD) : NULL;
+    m->messages_full |= !block;
     if (!block) return NULL;
     *block = size;
     m->messages_used += size;
@@ -47,6 +48,7 @@ int model_read(struct import *m, const uint8_t *bytes, size_t size) {
     m->messages_limit = 160 * size + (1u << 20); /* the smallest message is 2 bytes in the file */
     Onnx__Model *model = onnx__model__unpack(&m->messages, size, bytes);
     m->model = model;
+    if (m->messages_full) longjmp(m->store.full, 1);
     if (!model || !model->graph) {
         model_refuse(m, model ? "this is no ONNX model: it holds no graph" : "this is no ONNX model, or it is damaged");
         m->format = true;
@@ -65,6 +67,7 @@ const Onnx__Graph *model_subgraph(struct import *m, ProtobufCBinaryData bytes) {
     const void **slot = STORE_PUSH(&m->store, m->opened);
     Onnx__Graph *graph = onnx__graph__unpack(&m->messages, bytes.len, bytes.data);
     *slot = graph;
+    if (m->messages_full) longjmp(m->store.full, 1);
     return graph;
 }
 
