@@ -79,6 +79,7 @@ static void tell_file(struct teller *teller, const char *path) {
         tell(teller, TELL_FAILS, "runs %d function%s when it is opened: opening must run no code", file.constructors,
              file.constructors > 1 ? "s" : "");
     else tell(teller, TELL_HOLDS, "exports flow_plugin_entry alone, runs nothing when it is opened");
+    if (teller->failed && !file.has_entry) return;
     line(teller->out, 'B', "calls");
     teller->failed = false;
     if (file.forbidden[0])
@@ -93,24 +94,25 @@ static bool is_wanted(const struct subject *subject, const char *plugin, const c
     return !file && strcmp(plugin, "flow") != 0 && (!*subject->family || strcmp(plugin, subject->family) == 0);
 }
 
-/* Optimisers and sources, with the kind before the name. */
-static void tell_rules(struct teller *teller, const struct subject *subject, flow_runtime *runtime) {
+/* Optimisers and sources, with the kind before the name: how many, told only where they are to be tried. */
+static size_t tell_rules(struct teller *teller, const struct subject *subject, flow_runtime *runtime, bool named) {
     struct flow_optimizer_info *rules = NULL;
     struct flow_source_info *sources = NULL;
-    size_t count = 0;
+    size_t count = 0, found = 0;
     char text[LINE_MOST / 2];
     if (flow_runtime_optimizers(runtime, NULL, &rules, &count, NULL) < 0) count = 0;
     for (size_t i = 0; i < count; i++) {
         snprintf(text, sizeof text, "%s%s", optimizer_word, rules[i].optimizer->name);
-        if (is_wanted(subject, rules[i].plugin, rules[i].file)) line(teller->out, 'I', text);
+        if (is_wanted(subject, rules[i].plugin, rules[i].file) && ++found && named) line(teller->out, 'I', text);
     }
     flow_runtime_optimizers_free(runtime, rules, count);
     if (flow_runtime_sources(runtime, NULL, &sources, &count, NULL) < 0) count = 0;
     for (size_t i = 0; i < count; i++) {
         snprintf(text, sizeof text, "%s%s", source_word, sources[i].source->name);
-        if (is_wanted(subject, sources[i].plugin, sources[i].file)) line(teller->out, 'I', text);
+        if (is_wanted(subject, sources[i].plugin, sources[i].file) && ++found && named) line(teller->out, 'I', text);
     }
     flow_runtime_sources_free(runtime, sources, count);
+    return found;
 }
 
 /* Every operator's name as a line of its own, 'I', and how long opening took. */
@@ -133,14 +135,16 @@ static void tell_contents(struct teller *teller, const struct subject *subject) 
     for (size_t i = 0; i < count && rc == 0 && shown < NAMES_MOST; i++) {
         if (is_wanted(subject, list[i].plugin, list[i].file) && strcmp(list[i].plugin, "flow") != 0) names[shown++] = list[i].op->name;
     }
-    tell(teller, TELL_HOLDS, "%zu operator%s", shown, shown == 1 ? "" : "s");
+    size_t others = rc == 0 ? tell_rules(teller, subject, runtime, false) : 0;
+    if (!subject->path && shown + others == 0) tell(teller, TELL_FAILS, "nothing in the library is of the family '%s'", subject->family);
+    tell(teller, TELL_HOLDS, "%zu operator%s, %zu other%s", shown, shown == 1 ? "" : "s", others, others == 1 ? "" : "s");
     line(teller->out, 'B', "time to open");
     teller->failed = false;
     if (took > SCAN_MILLISECONDS) tell(teller, TELL_FAILS, "%.0f ms: at most %d are allowed", took, SCAN_MILLISECONDS);
     else tell(teller, TELL_HOLDS, "%.1f ms", took);
     if (shown) qsort(names, shown, sizeof *names, by_name);
     for (size_t i = 0; i < shown; i++) line(teller->out, 'I', names[i]);
-    if (rc == 0) tell_rules(teller, subject, runtime);
+    if (rc == 0) tell_rules(teller, subject, runtime, true);
     flow_runtime_operators_free(runtime, list, count);
     flow_text_free(failures);
     flow_runtime_free(runtime);

@@ -99,14 +99,26 @@ static int check_taken(const struct command *command, const char *name) {
 
 /* ---- Files ---- */
 
+/* Bytes to pass over: of what stands between #ifdef WITH_CUDA and #endif. */
+static size_t left_out(const char *at, size_t size) {
+    static const char begin[] = "#ifdef WITH_CUDA\n", end[] = "#endif\n";
+    if (size < sizeof begin - 1 || memcmp(at, begin, sizeof begin - 1) != 0) return 0;
+    for (size_t i = 0; i + sizeof end - 1 <= size; i++)
+        if (memcmp(at + i, end, sizeof end - 1) == 0)
+            return i + sizeof end - 1 + (i + sizeof end - 1 < size && at[i + sizeof end - 1] == '\n');
+    return 0;
+}
+
 /* The asset with the template's name replaced. */
-static char *replace(const struct asset *asset, const char *name, size_t *size) {
+static char *replace(const struct asset *asset, const char *name, bool cuda, size_t *size) {
     char *text = NULL;
     FILE *to = open_memstream(&text, size);
     const size_t length = strlen(template_name);
     for (size_t i = 0; to && i < *asset->size;) {
         const char *at = (const char *)asset->at + i;
-        if (*asset->size - i >= length && memcmp(at, template_name, length) == 0) fputs(name, to), i += length;
+        size_t out = cuda ? 0 : left_out(at, *asset->size - i);
+        if (out) i += out;
+        else if (*asset->size - i >= length && memcmp(at, template_name, length) == 0) fputs(name, to), i += length;
         else putc(*at, to), i++;
     }
     if (!to || fclose(to) != 0) {
@@ -158,7 +170,7 @@ static int write_all(const struct command *command, const char *folder, const ch
         const struct asset *asset = &assets[i];
         size_t size = 0;
         if (strcmp(asset->file, ".cu") == 0 && !command->cuda) continue;
-        char *text = replace(asset, name, &size);
+        char *text = replace(asset, name, command->cuda, &size);
         snprintf(path, sizeof path, "%s/%s%s", folder, asset->named ? name : "", asset->file);
         rc = text ? write_file(path, text, size) : command_say(EXIT_FAILED, "out of memory");
         free(text);

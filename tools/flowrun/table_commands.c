@@ -116,7 +116,7 @@ const struct subcommand table_commands[] = {
      .most = 1,
      .summary = "a folder with an operator of your own that works, to start from",
      .description =
-         "Writes the folder NAME: a C file of about 60 lines with a forward and a backward, a graph that uses it, numbers that must come "
+         "Writes the folder NAME: a C file of about 70 lines with a forward and a backward, a graph that uses it, numbers that must come "
          "out, and a CMakeLists.txt that builds and tests all of it against the installed libflow. Nothing that exists is written over.\n\n"
          "docs/plugins.md goes on from there.",
      .examples =

@@ -38,6 +38,8 @@ const struct option table_options[] = {
     {"extent", OPTION_PAIR, AT(extent), "SYMBOL=N", VALUE_SYMBOL, NULL, SHOW, data,
      "the extent of a symbol: shapes are then numbers; may be repeated"},
     {"unfold", OPTION_FLAG, AT(unfold), NULL, VALUE_NONE, NULL, SHOW, data, "draws the copies that `repeat` makes one by one"},
+    {"cuda", OPTION_FLAG, AT(cuda), NULL, VALUE_NONE, NULL, NEW_OP, data, "also NAME.cu, a kernel for CUDA"},
+    {"dir", OPTION_TEXT, AT(dir), "DIR", VALUE_FOLDER, NULL, NEW_OP, data, "where the folder NAME is made; here by default"},
 
     {"resume", OPTION_FLAG, AT(resume), NULL, VALUE_NONE, NULL, TRAIN, training,
      "goes on from the newest checkpoint, as if it had never stopped"},
@@ -64,8 +66,6 @@ const struct option table_options[] = {
     {"checked", OPTION_FLAG, AT(checked), NULL, VALUE_NONE, NULL, RUN | VERIFY, checking,
      "looks after each operator whether it wrote beyond its buffers or into what it may only read, left an output unwritten, or made "
      "NaN of numbers: names it; about half as fast"},
-    {"cuda", OPTION_FLAG, AT(cuda), NULL, VALUE_NONE, NULL, NEW_OP, checking, "also NAME.cu, a kernel for CUDA"},
-    {"dir", OPTION_TEXT, AT(dir), "DIR", VALUE_FOLDER, NULL, NEW_OP, checking, "where the folder NAME is made; here by default"},
     {"limit", OPTION_REAL, AT(limit), "SECONDS", VALUE_NUMBER, NULL, CHECK_PLUGIN, checking,
      "how long one trial may take before it is ended as one that never returns; 30"},
     {"builtin", OPTION_TEXT, AT(builtin), "FAMILY", VALUE_ANY, NULL, CHECK_PLUGIN, checking,
@@ -125,7 +125,7 @@ const struct option table_options[] = {
      "runs the graph once on its inputs and lays the times over the drawing"},
     {"trace", OPTION_TEXT, AT(trace), "FILE", VALUE_FILE, "json", RUN | GRAD | TRAIN, printing,
      "writes what happened when, on which thread, for Perfetto (ui.perfetto.dev) or chrome://tracing"},
-    {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(SHOW | VERIFY | IMPORT | BENCH | TEXTS), printing,
+    {"json", OPTION_FLAG, AT(json), NULL, VALUE_NONE, NULL, ALL & ~(NEW_OP | SHOW | VERIFY | IMPORT | BENCH | TEXTS), printing,
      "prints JSON, for programs"},
     {"quiet", OPTION_FLAG, AT(quiet), NULL, VALUE_NONE, NULL, ALL & ~(DOCTOR | OPS | TEXTS), printing,
      "prints nothing but errors and what was asked for"},
