@@ -12,7 +12,7 @@ set(CPACK_PACKAGE_FILE_NAME flow-${PROJECT_VERSION}-${system})
 set(CPACK_GENERATOR "TGZ;DEB")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_ALL runtime dev tools)
-set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_SOURCE_DIR}/cmake/package-each.cmake)
+set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_SOURCE_DIR}/tools/cmake/package-each.cmake)
 
 # ---- Debian ----
 set(soname ${PROJECT_VERSION_MAJOR})

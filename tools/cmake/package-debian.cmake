@@ -13,7 +13,7 @@ License: Apache-2.0
  On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.
 ")
   if(component STREQUAL "TOOLS")
-    file(READ ${CMAKE_CURRENT_LIST_DIR}/../NOTICE notice)
+    file(READ ${CMAKE_CURRENT_LIST_DIR}/../../docs/NOTICE notice)
     string(REGEX REPLACE "\n\n" "\n.\n" notice "${notice}")
     string(REGEX REPLACE "\n([^\n])" "\n \\1" notice "${notice}")
     file(APPEND ${share}/doc/${CPACK_DEBIAN_TOOLS_PACKAGE_NAME}/copyright "\nComment:\n ${notice}")

@@ -20,13 +20,13 @@ install(DIRECTORY runtime/include/flow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} C
 # Paths in flow.pc are relative to its own place, so that it may be moved with the rest.
 file(RELATIVE_PATH FLOW_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" FLOW_PC_TO_PREFIX ${FLOW_PC_TO_PREFIX})
-configure_file(cmake/flow.pc.in ${CMAKE_BINARY_DIR}/generated/flow.pc @ONLY)
+configure_file(tools/cmake/flow.pc.in ${CMAKE_BINARY_DIR}/generated/flow.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/generated/flow.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
 
 set(FLOW_SHARED_FILE ${CMAKE_INSTALL_LIBDIR}/libflow.so.${PROJECT_VERSION})
 set(FLOW_STATIC_FILE ${CMAKE_INSTALL_LIBDIR}/libflow.a)
 set(FLOW_FLOWRUN_FILE ${CMAKE_INSTALL_BINDIR}/flowrun)
-configure_package_config_file(cmake/flowConfig.cmake.in ${CMAKE_BINARY_DIR}/generated/flowConfig.cmake
+configure_package_config_file(tools/cmake/flowConfig.cmake.in ${CMAKE_BINARY_DIR}/generated/flowConfig.cmake
   INSTALL_DESTINATION ${FLOW_CMAKE_FOLDER}
   PATH_VARS CMAKE_INSTALL_INCLUDEDIR FLOW_SHARED_FILE FLOW_STATIC_FILE FLOW_PLUGIN_FOLDER FLOW_FLOWRUN_FILE NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 # Before 1.0 a minor version may change what an application relies on.
@@ -40,7 +40,7 @@ foreach(graph silero-vad fsmn-vad stories260k char-lm)
   install(DIRECTORY graphs/${graph} DESTINATION ${CMAKE_INSTALL_DATADIR}/flow/graphs COMPONENT tools)
 endforeach()
 install(FILES docs/examples/smooth.yaml DESTINATION ${CMAKE_INSTALL_DATADIR}/flow/graphs COMPONENT tools)
-install(FILES README.md LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT tools)
+install(FILES README.md LICENSE docs/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT tools)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev FILES_MATCHING PATTERN "*.md" PATTERN "*.c" PATTERN "*.yaml")
 
 # ---- Manual pages and completion, from flowrun itself ----
@@ -51,4 +51,4 @@ if(TARGET manuals)
   install(FILES ${CMAKE_BINARY_DIR}/manuals/completion/flowrun.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d COMPONENT tools)
 endif()
 
-include(cmake/package.cmake)
+include(tools/cmake/package.cmake)
