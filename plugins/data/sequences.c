@@ -90,7 +90,7 @@ static int read_lines(struct reading *r) {
             const char *next = take_number(at, &r->users[r->count]);
             if (next) next = take_number(next, &r->items[r->count]);
             if (next) next += strspn(next, " \t\r");
-            if (!next || (*next && *next != '\n') || next > r->text + size) return wrong_line(r, line, start);
+            if (!next || (*next != '\n' && next != r->text + size)) return wrong_line(r, line, start); /* a zero byte, too */
             r->alive[r->count++] = true;
             at = next;
         }

@@ -89,6 +89,8 @@ static int ts_read(struct ts *ts, const struct flow_source_open *open, const cha
     *ts = (struct ts){.open = open, .path = path};
     int status = data_read_whole(open, path, &ts->text, &size);
     if (status < 0) return status;
+    if (memchr(ts->text, 0, (size_t)size)) /* it would end a line, and there would be more of them than were counted */
+        return data_wrong(open, FLOW_ERROR_FORMAT, "%s holds a zero byte: it is no text", path);
     for (int64_t i = 0; i < size; i++) room += ts->text[i] == '\n';
     ts->cases = calloc((size_t)room, sizeof *ts->cases);
     ts->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -12,6 +12,7 @@
 struct failing {
     pthread_mutex_t lock;
     long requests, fail_at; /* fail_at counts from 1; 0: never */
+    bool lasting;           /* all from there on fail */
     long blocks;            /* outstanding */
     size_t bytes, most;     /* outstanding; the highest that was */
     bool wrong_size;
@@ -30,7 +31,7 @@ static void *failing_resize(void *context, void *block, size_t old_size, size_t 
     if (new_size == 0) {
         if (base) f->blocks--, f->bytes -= old_size;
         free(base);
-    } else if (++f->requests != f->fail_at) {
+    } else if (++f->requests != f->fail_at && !(f->lasting && f->fail_at && f->requests > f->fail_at)) {
         char *grown = realloc(base, new_size + 16);
         if (grown) {
             memcpy(grown, &new_size, sizeof new_size);
