@@ -33,10 +33,9 @@ ALWAYS_INLINE void lanes_four_f32(const lanes_f32 *v, float *total) {
 #endif
         q[i] = part[0];
     }
-    typedef int32_t order __attribute__((vector_size(16)));
-    const lanes_quarter_f32 a = __builtin_shuffle(q[0], q[1], (order){0, 4, 1, 5}) + __builtin_shuffle(q[0], q[1], (order){2, 6, 3, 7});
-    const lanes_quarter_f32 b = __builtin_shuffle(q[2], q[3], (order){0, 4, 1, 5}) + __builtin_shuffle(q[2], q[3], (order){2, 6, 3, 7});
-    const lanes_quarter_f32 sum = __builtin_shuffle(a, b, (order){0, 1, 4, 5}) + __builtin_shuffle(a, b, (order){2, 3, 6, 7});
+    const lanes_quarter_f32 a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5) + __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
+    const lanes_quarter_f32 b = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5) + __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
+    const lanes_quarter_f32 sum = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
     memcpy(total, &sum, sizeof sum);
 }
 ALWAYS_INLINE void lanes_four_f64(const lanes_f64 *v, double *total) {

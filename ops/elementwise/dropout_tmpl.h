@@ -10,7 +10,7 @@ static void DROP(const struct dropout_mask *mask, const REAL *x, REAL *y, int64_
     for (int64_t at = 0; at < count; at += 4 * BLOCKS, x += 4 * BLOCKS, y += 4 * BLOCKS) {
         int64_t n = count - at < 4 * BLOCKS ? count - at : 4 * BLOCKS;
         draw(mask, (uint64_t)(begin + at) / 4, word);
-        if (mask->add) LOOP y[i] += some & (word[i] <= most) ? (REAL)0 : x[i] * scale;
-        else LOOP y[i] = some & (word[i] <= most) ? (REAL)0 : x[i] * scale;
+        if (mask->add) LOOP y[i] += (some & (word[i] <= most)) ? (REAL)0 : x[i] * scale;
+        else LOOP y[i] = (some & (word[i] <= most)) ? (REAL)0 : x[i] * scale;
     }
 }

@@ -57,15 +57,14 @@ static uint32_t pair(float low, float high) { return (uint32_t)half_f32_to_bf16(
 INLINE void transpose_square(words *row) {
 #pragma GCC unroll 4
     for (int half = LANES / 2; half > 0; half /= 2) {
-        words low = {0}, high = {0};
+        ivec low = {0}, high = {0};
 #pragma GCC unroll 16
-        for (int l = 0; l < LANES; l++)
-            low[l] = (uint32_t)(l & half ? LANES + l - half : l), high[l] = (uint32_t)(l & half ? LANES + l : l + half);
+        for (int l = 0; l < LANES; l++) low[l] = l & half ? LANES + l - half : l, high[l] = l & half ? LANES + l : l + half;
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) {
             if (i & half) continue;
-            const words a = row[i], b = row[i + half];
-            row[i] = __builtin_shuffle(a, b, low), row[i + half] = __builtin_shuffle(a, b, high);
+            const vec a = (vec)row[i], b = (vec)row[i + half];
+            row[i] = (words)lanes_of(a, b, low), row[i + half] = (words)lanes_of(a, b, high);
         }
     }
 }
@@ -76,10 +75,10 @@ INLINE void store_words(uint32_t *at, words x) { *(loose_words *)at = x; }
 /* LANES words from one run of numbers: pairs of neighbours; `left` numbers are there. */
 INLINE words along(const float *at, int64_t left) {
     const vec a = load_some(at, left), b = load_some(at + LANES, left - LANES);
-    words even = {0}, odd = {0};
+    ivec even = {0}, odd = {0};
 #pragma GCC unroll 16
-    for (int l = 0; l < LANES; l++) even[l] = (uint32_t)(2 * l), odd[l] = (uint32_t)(2 * l + 1);
-    return joined((vec)__builtin_shuffle((words)a, (words)b, even), (vec)__builtin_shuffle((words)a, (words)b, odd));
+    for (int l = 0; l < LANES; l++) even[l] = 2 * l, odd[l] = 2 * l + 1;
+    return joined(lanes_of(a, b, even), lanes_of(a, b, odd));
 }
 
 /* One panel [pairs of k, width]. */

@@ -24,12 +24,12 @@ INLINE vec sum_lanes(vec *v, int count) {
             other[l] = l ^ half;
         }
         if (count == 1) {
-            v[0] += __builtin_shuffle(v[0], other);
+            v[0] += lanes_of(v[0], v[0], other);
             continue;
         }
         count /= 2;
 #pragma GCC unroll 8
-        for (int i = 0; i < count; i++) v[i] = __builtin_shuffle(v[i], v[i + count], low) + __builtin_shuffle(v[i], v[i + count], high);
+        for (int i = 0; i < count; i++) v[i] = lanes_of(v[i], v[i + count], low) + lanes_of(v[i], v[i + count], high);
     }
     return v[0];
 }

@@ -31,7 +31,7 @@ INLINE void transpose_square(vec *row) {
         for (int i = 0; i < LANES; i++) {
             if (i & half) continue;
             const vec a = row[i], b = row[i + half];
-            row[i] = __builtin_shuffle(a, b, low), row[i + half] = __builtin_shuffle(a, b, high);
+            row[i] = lanes_of(a, b, low), row[i + half] = lanes_of(a, b, high);
         }
     }
 }

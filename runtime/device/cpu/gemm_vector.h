@@ -35,6 +35,16 @@ INLINE void store(T *at, vec x) { *(loose *)at = x; }
 INLINE void fetch(const T *at) { __builtin_prefetch(at, 1); }
 INLINE vec splat(T x) { return x - (vec){0}; }
 INLINE vec choose(ivec where, vec yes, vec no) { return (vec)((where & (ivec)yes) | (~where & (ivec)no)); }
+/* Lanes of a, and behind them of b, by number. */
+INLINE vec lanes_of(vec a, vec b, ivec which) {
+#if defined(__clang__)
+    vec x = {0};
+    for (int l = 0; l < LANES; l++) x[l] = which[l] < LANES ? a[which[l]] : b[which[l] - LANES];
+    return x;
+#else
+    return __builtin_shuffle(a, b, which);
+#endif
+}
 INLINE vec absolute(vec x) { return (vec)((ivec)x & (BITS)(((uint64_t)1 << (8 * sizeof(T) - 1)) - 1)); }
 
 /* The first `count` lanes, 0 < count <= LANES; the others are 0. */
