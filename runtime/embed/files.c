@@ -89,6 +89,7 @@ void flow_wave_close(flow_wave *wave) {
     memory_free(&wave->runtime->from, wave, sizeof *wave);
 }
 
+void flow_wave_cancel(flow_wave *wave) { wave_reader_cancel(wave->reader); }
 int32_t flow_wave_channels(const flow_wave *wave) { return wave_reader_channels(wave->reader); }
 double flow_wave_rate(const flow_wave *wave) { return wave_reader_rate(wave->reader); }
 

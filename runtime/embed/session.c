@@ -297,6 +297,21 @@ static void tell_parameters(const flow_session *session, size_t initialised) {
                  told.first_unused, told.unused > 1 ? ", ..." : "");
 }
 
+/* Room for the longest name of a gradient, "param.NODE.PARAM". */
+static int gradient_names(flow_session *session, const struct instance *instance, struct report *report) {
+    size_t need = 1;
+    int32_t value;
+    for (size_t g = 0; (value = gradients_value(instance, g)) >= 0; g++) {
+        size_t length = strlen(instance->values[value].name) + sizeof "param.";
+        if (length > need) need = length;
+    }
+    if (session->gradient_room >= need) return 0;
+    memory_free(from_of(session), session->gradient_name, session->gradient_room);
+    session->gradient_name = memory_new(from_of(session), need);
+    session->gradient_room = session->gradient_name ? need : 0;
+    return session->gradient_name ? 0 : report_memory(report);
+}
+
 static int make_plan(flow_session *session, const struct instance_options *options, struct report *report, struct session_plan **out) {
     const flow_graph *graph = session->graph;
     struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
@@ -306,6 +321,7 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
     if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
     else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
+    if (rc == 0 && session->options.gradients) rc = gradient_names(session, entry->instance, report);
     if (rc == 0) rc = plan_new(from_of(session), entry->instance, &plan, report, &entry->plan);
     size_t initialised = 0;
     if (rc == 0) rc = model_fill(graph->model, entry->instance, report, &initialised);
@@ -435,18 +451,10 @@ bool flow_session_gradient(const flow_session *session, size_t index, const char
     const struct instance *instance = session->current->instance;
     int32_t by = gradients_value(instance, index);
     if (by < 0) return false;
-    flow_session *own = (flow_session *)session; /* room for the name */
     const char *plain = instance->values[by].name, *kind = instance->values[by].kind == VALUE_INPUT ? "in." : "param.";
-    size_t need = strlen(plain) + 8;
-    if (own->gradient_room < need) {
-        memory_free(from_of(session), own->gradient_name, own->gradient_room);
-        own->gradient_name = memory_new(from_of(session), need);
-        own->gradient_room = own->gradient_name ? need : 0;
-    }
-    if (!own->gradient_name) return false;
-    strcpy(own->gradient_name, kind);
-    strcat(own->gradient_name, plain);
-    *name = own->gradient_name, *value = &session->outputs[instance->network->output_count + index];
+    strcpy(session->gradient_name, kind);
+    strcat(session->gradient_name, plain);
+    *name = session->gradient_name, *value = &session->outputs[instance->network->output_count + index];
     return true;
 }
 

@@ -22,7 +22,7 @@ struct tensor_file {
         const char *key, *value;
     } * metadata;
     size_t metadata_count;
-    double rate; /* wav: samples a second; else 0 */
+    double rate;   /* wav: samples a second; else 0 */
     void *mapping; /* the file's bytes: memory of `from`, or, where `mapped`, the file itself, which nothing here looks into */
     size_t mapping_size;
     bool mapped;
@@ -82,6 +82,8 @@ void io_loop_free(struct io_loop *loop);
 struct wave_reader;
 int must_use wave_reader_open(struct io_loop *loop, const char *path, struct report *report, struct wave_reader **out);
 void wave_reader_close(struct wave_reader *reader);
+void wave_reader_cancel(
+    struct wave_reader *reader); /* [any thread, signal handlers] waiting ends with FLOW_ERROR_CANCELLED, now and later */
 int wave_reader_channels(const struct wave_reader *reader);
 double wave_reader_rate(const struct wave_reader *reader); /* 0: unknown (raw) */
 int must_use wave_reader_next(struct wave_reader *reader, int64_t least, int64_t count, float *samples, int64_t stride, int64_t *got,

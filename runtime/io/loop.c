@@ -191,6 +191,13 @@ static void stream_stop(struct stream *stream) {
         detach(stream); /* else a read is running, and comes back by itself */
 }
 
+/* Under the stream's lock. */
+static void cancel(struct stream *stream) {
+    if (!stream->ended) stream->error = UV_ECANCELED;
+    stream->ended = true;
+    pthread_cond_broadcast(&stream->changed);
+}
+
 /* Takes one wish of one stream; false when there are none left. */
 static bool serve(struct io_loop *loop) {
     struct stream *stream;
@@ -199,6 +206,7 @@ static bool serve(struct io_loop *loop) {
     for (stream = loop->streams; stream; stream = stream->next) {
         if (stream->closing) continue;
         pthread_mutex_lock(&stream->lock);
+        if (atomic_exchange(&stream->interrupted, false)) cancel(stream);
         stop = stream->close || loop->stop, resume = stream->resume;
         stream->resume = false;
         pthread_mutex_unlock(&stream->lock);
@@ -452,8 +460,12 @@ void io_stream_take(struct stream *stream, size_t size) {
 
 void io_stream_cancel(struct stream *stream) {
     pthread_mutex_lock(&stream->lock);
-    if (!stream->ended) stream->error = UV_ECANCELED;
-    stream->ended = true;
-    pthread_cond_broadcast(&stream->changed);
+    cancel(stream);
     pthread_mutex_unlock(&stream->lock);
+}
+
+/* uv_async_send is made for signal handlers. A stream that is not closed keeps the loop's handle alive. */
+void io_stream_interrupt(struct stream *stream) {
+    atomic_store(&stream->interrupted, true);
+    uv_async_send(&stream->loop->wake);
 }

@@ -6,6 +6,7 @@
 #include "io/io.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 enum { RING_BYTES = 1 << 18, READ_BYTES = 1 << 16 };
@@ -28,11 +29,12 @@ struct stream {
     pthread_cond_t changed;
     uint8_t *ring;
     uint64_t head, tail;
-    int error;          /* libuv's, negative: why it ended; 0: the end of the file */
-    bool ended;         /* nothing more will come: end, error, or the loop is gone */
-    bool stopped;       /* the ring is full: whoever makes room wishes `resume` */
-    bool resume, close; /* wishes */
-    bool detached;      /* the loop thread will not touch this again */
+    int error;               /* libuv's, negative: why it ended; 0: the end of the file */
+    bool ended;              /* nothing more will come: end, error, or the loop is gone */
+    bool stopped;            /* the ring is full: whoever makes room wishes `resume` */
+    bool resume, close;      /* wishes */
+    bool detached;           /* the loop thread will not touch this again */
+    atomic_bool interrupted; /* a wish of a signal handler, which may not take the lock */
     /* the loop thread's own */
     int file, restore; /* flags to leave the descriptor with, -1: it is ours alone */
     bool is_file;      /* read by a worker; else polled */
@@ -61,8 +63,9 @@ int io_stream_error(struct stream *stream);
 /* Bytes that are there: copies them without taking them, takes them. */
 void io_stream_peek(const struct stream *stream, uint8_t *to, size_t size);
 void io_stream_take(struct stream *stream, size_t size);
-/* Ends all waiting. */
+/* Ends all waiting, now and later. */
 void io_stream_cancel(struct stream *stream);
+void io_stream_interrupt(struct stream *stream); /* [any thread, signal handlers] the same, soon */
 const struct allocator *io_loop_allocator(const struct io_loop *loop);
 struct trace *io_loop_trace(const struct io_loop *loop); /* NULL */
 

@@ -134,6 +134,8 @@ void wave_reader_close(struct wave_reader *reader) {
     memory_free(reader->from, reader, sizeof *reader);
 }
 
+void wave_reader_cancel(struct wave_reader *reader) { io_stream_interrupt(reader->stream); }
+
 int wave_reader_channels(const struct wave_reader *reader) { return reader->header.channels; }
 double wave_reader_rate(const struct wave_reader *reader) { return reader->header.rate; }
 

@@ -102,6 +102,9 @@ int command_unknown(const char *word); /* there is no subcommand of this name: s
 /* SIGINT and SIGTERM cancel this session, this trainer (NULL: none). */
 void interrupt_watch(flow_session *session);
 void interrupt_watch_trainer(flow_trainer *trainer);
+/* They also end waiting for samples of these. */
+void interrupt_watch_wave(flow_wave *wave);
+void interrupt_forget_wave(const flow_wave *wave);
 bool interrupted(void);
 
 #endif

@@ -78,6 +78,12 @@ void drive_close(struct drive *drive) {
     flow_session_free(drive->session);
 }
 
+static int stopped_or_failed(int rc, flow_errors *errors) {
+    if (rc != FLOW_ERROR_CANCELLED || !interrupted()) return command_fail(errors);
+    flow_errors_free(errors);
+    return command_say(EXIT_FAILED, "interrupted");
+}
+
 static int run_once(struct drive *drive, bool last) {
     flow_errors *errors = NULL;
     double start = seconds_now();
@@ -85,11 +91,7 @@ static int run_once(struct drive *drive, bool last) {
     double took = seconds_now() - start;
     if (drive->runs++ == 0) drive->first_seconds = took;
     drive->seconds += took;
-    if (rc == FLOW_ERROR_CANCELLED && interrupted()) {
-        flow_errors_free(errors);
-        return command_say(EXIT_FAILED, "interrupted");
-    }
-    return rc < 0 ? command_fail(errors) : 0;
+    return rc < 0 ? stopped_or_failed(rc, errors) : 0;
 }
 
 static int bind(struct drive *drive, const char *name, const struct flow_tensor *tensor) {
@@ -126,7 +128,8 @@ static int bind_piece(struct drive *drive, int64_t want, float *samples, int64_t
         if (source->wave) {
             flow_errors *errors = NULL;
             int channels = flow_wave_channels(source->wave);
-            if (flow_wave_next(source->wave, want, want, samples, want, &extent, &errors) < 0) return command_fail(errors);
+            int rc = flow_wave_next(source->wave, want, want, samples, want, &extent, &errors);
+            if (rc < 0) return stopped_or_failed(rc, errors);
             piece = source->port.rank == 1 ? flow_tensor_of(samples, FLOW_F32, 1, &extent)
                                            : flow_tensor_of(samples, FLOW_F32, 2, (int64_t[]){channels, extent});
             if (source->port.rank > 1) piece.strides[0] = want;

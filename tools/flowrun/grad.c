@@ -11,7 +11,7 @@
 
 static int open_file(flow_runtime *runtime, const char *path, flow_file **file) {
     flow_errors *errors = NULL;
-    return path && flow_file_open(runtime, path, &errors, file) < 0 ? command_fail(errors) : 0;
+    return path && *path && flow_file_open(runtime, path, &errors, file) < 0 ? command_fail(errors) : 0;
 }
 
 static bool has_prefix(const flow_file *file, const char *prefix) {

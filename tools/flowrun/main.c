@@ -11,6 +11,8 @@
 /* What a signal handler may touch; the one piece of state that has to be global. */
 static flow_session *volatile watched;
 static flow_trainer *volatile watched_trainer;
+enum { WAVES = 8 };
+static flow_wave *volatile watched_waves[WAVES];
 static volatile sig_atomic_t stopped;
 
 static void on_signal(int number) {
@@ -20,6 +22,10 @@ static void on_signal(int number) {
     flow_trainer *trainer = watched_trainer;
     if (session) flow_session_cancel(session);
     if (trainer) flow_trainer_cancel(trainer);
+    for (int i = 0; i < WAVES; i++) {
+        flow_wave *wave = watched_waves[i];
+        if (wave) flow_wave_cancel(wave);
+    }
 }
 
 static void catch_signals(void) {
@@ -36,6 +42,19 @@ void interrupt_watch(flow_session *session) {
 void interrupt_watch_trainer(flow_trainer *trainer) {
     watched_trainer = trainer;
     if (trainer) catch_signals();
+}
+
+void interrupt_watch_wave(flow_wave *wave) {
+    for (int i = 0; i < WAVES; i++)
+        if (!watched_waves[i]) {
+            watched_waves[i] = wave;
+            return;
+        }
+}
+
+void interrupt_forget_wave(const flow_wave *wave) {
+    for (int i = 0; i < WAVES; i++)
+        if (watched_waves[i] == wave) watched_waves[i] = NULL;
 }
 
 bool interrupted(void) { return stopped; }

@@ -78,6 +78,7 @@ static int parse_words(struct source *source, const char *text) {
 static int open_wave(struct source *source, flow_runtime *runtime, const char *path) {
     flow_errors *errors = NULL;
     if (flow_wave_open(runtime, path, &errors, &source->wave) < 0) return command_fail(errors);
+    interrupt_watch_wave(source->wave);
     source->rate = flow_wave_rate(source->wave);
     source->tensor.rank = -1;
     return 0;
@@ -185,6 +186,7 @@ int sources_give(struct sources *sources, const char *name, const struct flow_te
 void sources_close(struct sources *sources) {
     for (size_t i = 0; sources->at && i < sources->count; i++) {
         flow_file_close(sources->at[i].file);
+        if (sources->at[i].wave) interrupt_forget_wave(sources->at[i].wave);
         flow_wave_close(sources->at[i].wave);
         free(sources->at[i].owned);
     }

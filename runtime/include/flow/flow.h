@@ -451,6 +451,8 @@ FLOW_EXPORT int flow_file_write_bytes(flow_runtime *runtime, const char *path, c
 /* Samples as they come, from a wav file or, "-", standard input (wav, or raw 16-bit little-endian mono). */
 FLOW_EXPORT int flow_wave_open(flow_runtime *runtime, const char *path, flow_errors **errors, flow_wave **out);
 FLOW_EXPORT void flow_wave_close(flow_wave *wave);
+FLOW_EXPORT void
+flow_wave_cancel(flow_wave *wave); /* [any thread, signal handlers] waiting ends with FLOW_ERROR_CANCELLED, now and later */
 FLOW_EXPORT int32_t flow_wave_channels(const flow_wave *wave);
 FLOW_EXPORT double flow_wave_rate(const flow_wave *wave); /* 0: raw */
 /* Waits for `least` samples of each channel or the end; at most `count` go to samples[channel*stride + i]; *got 0: the end. */
