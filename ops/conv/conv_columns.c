@@ -93,6 +93,7 @@ static int columns_product(const struct conv_work *work, int64_t unit, char *scr
     bias_fill(work, sample, group * units, units, begin, end - begin);
     if (!plan->bare) conv_columns_fill(plan, x, work->size, begin, end, scratch, end - begin);
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = units,
         .n = end - begin,
         .k = k,
@@ -126,6 +127,7 @@ static int rows_product(const struct conv_work *work, int64_t sample, int64_t sa
     for (int64_t i = 0; !plan->bare && i < samples; ++i)
         conv_columns_fill(plan, input_of(work, sample + i, group), work->size, 0, places, columns + i * k * places * work->size, places);
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = single ? samples : places,
         .n = units,
         .k = k,
@@ -167,6 +169,7 @@ static int bare_product(const struct conv_work *work) {
     const struct conv_plan *plan = work->plan;
     for (int64_t sample = 0; sample < plan->batch; ++sample) bias_fill(work, sample, 0, plan->units, 0, plan->places);
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = plan->units,
         .n = plan->places,
         .k = plan->taps,

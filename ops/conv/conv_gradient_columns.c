@@ -61,6 +61,7 @@ static int weights_add(const struct tile *t) {
     for (int64_t s = 0; !t->bare && s < t->samples; ++s)
         conv_columns_fill(plan, work->x + x_at(t, s), size, t->begin, t->begin + t->count, t->columns + s * t->count * size, wide);
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = units,
         .n = plan->taps,
         .k = wide,
@@ -111,6 +112,7 @@ static int input_add(const struct tile *t) {
     const struct conv_plan *plan = work->plan;
     int64_t units = plan->units / plan->groups, wide = t->samples * t->count;
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = plan->taps,
         .n = wide,
         .k = units,

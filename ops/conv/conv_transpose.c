@@ -258,6 +258,7 @@ static int group_run(const struct transpose_work *work, int64_t sample, int64_t 
     for (int64_t begin = 0; begin < plan->places; begin += plan->tile) {
         int64_t count = plan->places - begin < plan->tile ? plan->places - begin : plan->tile;
         struct flow_gemm product = {
+            .size = sizeof(struct flow_gemm),
             .m = plan->taps,
             .n = count,
             .k = channels,

@@ -70,7 +70,7 @@ static int group_run(const struct work *work, int64_t slot, int64_t sample, int6
     for (int64_t begin = 0; begin < plan->places && (work->dx || work->sums_wanted); begin += plan->back.tile) {
         int64_t count = plan->places - begin < plan->back.tile ? plan->places - begin : plan->back.tile;
         conv_columns_fill(&work->windows, dy, size, begin, begin + count, columns, count);
-        struct flow_gemm product = {.dtype = work->dtype, .a_col = 1};
+        struct flow_gemm product = {.size = sizeof(struct flow_gemm), .dtype = work->dtype, .a_col = 1};
         int status = FLOW_OK;
         if (work->dx) {
             product.m = channels, product.n = count, product.k = plan->taps;

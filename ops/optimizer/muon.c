@@ -148,16 +148,43 @@ static int iterate(struct muon *p) {
     const struct flow_call *call = p->update->call;
     const bool wide = p->rows <= p->columns;
     const int64_t r = p->r, c = p->columns, grain = GRAIN / r + 1;
-    int status = symmetric(
-        p, wide ? (struct flow_gemm){.k = c, .a = p->x, .a_row = c, .a_col = 1, .b = p->x, .b_row = 1, .b_col = c, .c = p->a}
-                : (struct flow_gemm){.k = p->rows, .a = p->x, .a_row = 1, .a_col = c, .b = p->x, .b_row = c, .b_col = 1, .c = p->a});
+    int status = symmetric(p, wide ? (struct flow_gemm){.size = sizeof(struct flow_gemm),
+                                                        .k = c,
+                                                        .a = p->x,
+                                                        .a_row = c,
+                                                        .a_col = 1,
+                                                        .b = p->x,
+                                                        .b_row = 1,
+                                                        .b_col = c,
+                                                        .c = p->a}
+                                   : (struct flow_gemm){.size = sizeof(struct flow_gemm),
+                                                        .k = p->rows,
+                                                        .a = p->x,
+                                                        .a_row = 1,
+                                                        .a_col = c,
+                                                        .b = p->x,
+                                                        .b_row = c,
+                                                        .b_col = 1,
+                                                        .c = p->a});
     if (status < 0) return status;
     call->host->parallel_for(call, r, grain, mirror_piece, p);
-    status = symmetric(p, (struct flow_gemm){.k = r, .a = p->a, .a_row = r, .a_col = 1, .b = p->a, .b_row = r, .b_col = 1, .c = p->b});
+    status = symmetric(
+        p, (struct flow_gemm){
+               .size = sizeof(struct flow_gemm), .k = r, .a = p->a, .a_row = r, .a_col = 1, .b = p->a, .b_row = r, .b_col = 1, .c = p->b});
     if (status < 0) return status;
     call->host->parallel_for(call, r, grain, polynomial_piece, p);
-    struct flow_gemm last = {
-        .m = p->rows, .n = c, .k = r, .a = p->b, .a_row = r, .a_col = 1, .b = p->x, .b_row = c, .b_col = 1, .c = p->next, .c_row = c};
+    struct flow_gemm last = {.size = sizeof(struct flow_gemm),
+                             .m = p->rows,
+                             .n = c,
+                             .k = r,
+                             .a = p->b,
+                             .a_row = r,
+                             .a_col = 1,
+                             .b = p->x,
+                             .b_row = c,
+                             .b_col = 1,
+                             .c = p->next,
+                             .c_row = c};
     if (!wide) last.a = p->x, last.b = p->b;
     status = product(p, last);
     char *x = p->x;

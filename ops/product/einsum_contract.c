@@ -131,7 +131,8 @@ static int contract_blocks(struct contraction *con, letters live, const struct v
     struct chain k = chain_longest(con, live & ~c->set & a->set & b->set, a, b);
     if (m.extent < 2 || n.extent < 4 || k.extent < 2 || (double)m.extent * (double)n.extent * (double)k.extent < 1024) return 0;
     letters rest = live & ~(n.set | m.set | k.set), sums = rest & ~c->set, loops = rest & c->set;
-    struct flow_gemm product = {.m = m.extent,
+    struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                .m = m.extent,
                                 .n = n.extent,
                                 .k = k.extent,
                                 .a_row = m.y,

@@ -60,6 +60,7 @@ static int forward(const struct flow_call *call) {
     const struct flow_tensor *x = &call->in[0], *w = &call->param[0];
     int64_t width = x->shape[x->rank - 1];
     struct flow_gemm product = {
+        .size = sizeof(struct flow_gemm),
         .m = shape_span(x, 0, x->rank - 1),
         .n = a->units,
         .k = width,
@@ -72,7 +73,6 @@ static int forward(const struct flow_call *call) {
         .dtype = x->dtype,
         .activation = call->activation,
         .residual = call->residual,
-        .size = sizeof product,
     };
     if (product.m == 0) return FLOW_OK;
     if (call->packed) {
@@ -94,7 +94,8 @@ static int backward(const struct flow_call *call) {
     int64_t width = x->shape[x->rank - 1], rows = shape_span(x, 0, x->rank - 1), units = attrs->units;
     int status = FLOW_OK;
     if (shape_exists(dx) && rows > 0) {
-        const struct flow_gemm product = {.m = rows,
+        const struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                          .m = rows,
                                           .n = width,
                                           .k = units,
                                           .a = dy->data,
@@ -110,7 +111,8 @@ static int backward(const struct flow_call *call) {
         status = call->host->gemm(call, &product);
     }
     if (status >= 0 && shape_exists(dw)) {
-        const struct flow_gemm product = {.m = units,
+        const struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                          .m = units,
                                           .n = width,
                                           .k = rows,
                                           .a = dy->data,

@@ -165,7 +165,8 @@ static void simplify(struct matmul_product *p) {
 /* The longest axis that is not summed is the product's own batch; the others are looped over. */
 static int product_run(const struct flow_call *call, struct matmul_product *p) {
     simplify(p);
-    struct flow_gemm product = {.m = p->m,
+    struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                .m = p->m,
                                 .n = p->n,
                                 .k = p->k,
                                 .a_row = p->a.row,
@@ -209,11 +210,31 @@ static struct matmul_product product_over(const struct flow_tensor *y, int64_t m
     return p;
 }
 
+/* One matrix by another, without the batch's bookkeeping, which for small ones would cost more than the product. */
+static int forward_single(const struct flow_call *call, const struct matmul_axes *axes) {
+    const struct flow_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
+    const struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                      .m = y->shape[0],
+                                      .n = y->shape[1],
+                                      .k = a->shape[axes->ka],
+                                      .a = a->data,
+                                      .a_row = a->strides[axes->m],
+                                      .a_col = a->strides[axes->ka],
+                                      .b = b->data,
+                                      .b_row = b->strides[axes->kb],
+                                      .b_col = b->strides[axes->n],
+                                      .c = y->data,
+                                      .c_row = y->strides[0],
+                                      .dtype = y->dtype};
+    return call->host->gemm(call, &product);
+}
+
 static int forward(const struct flow_call *call) {
     const struct matmul_attrs *attrs = call->attrs;
     const struct flow_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
     struct matmul_axes axes = axes_of(attrs, a, b);
     if (shape_count(y) == 0) return FLOW_OK;
+    if (y->rank == 2) return forward_single(call, &axes);
     struct matmul_product p = product_over(y, a->shape[axes.m], b->shape[axes.n], a->shape[axes.ka]);
     p.a = side_of(a, y, attrs->transpose_a);
     p.b = side_of(b, y, attrs->transpose_b);

@@ -12,7 +12,8 @@
 static int multiply(const struct flow_call *call, int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col,
                     const void *b, int64_t b_row, int64_t b_col, void *c, bool add) {
     const struct attention_priv *p = call->priv;
-    struct flow_gemm product = {.m = m,
+    struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                .m = m,
                                 .n = n,
                                 .k = k,
                                 .a = a,

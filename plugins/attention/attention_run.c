@@ -10,7 +10,8 @@ static int project(const struct flow_call *call, const struct projection *projec
                    const void *residual) {
     const struct attention_priv *p = call->priv;
     const struct flow_tensor *w = &call->param[projection->weight];
-    struct flow_gemm product = {.m = count,
+    struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                .m = count,
                                 .n = projection->out,
                                 .k = projection->in,
                                 .batch = p->batch,
@@ -23,8 +24,7 @@ static int project(const struct flow_call *call, const struct projection *projec
                                 .c_batch = y.batch,
                                 .bias = projection->bias == UINT32_MAX ? NULL : call->param[projection->bias].data,
                                 .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32,
-                                .residual = residual,
-                                .size = sizeof product};
+                                .residual = residual};
     if (x.batch == count * x.row && y.batch == count * y.row) product.m = count * p->batch, product.batch = 1;
     if (call->packed) product.packed_b = (const char *)call->packed + projection->packed;
     else product.b = w->data, product.b_row = w->strides[1], product.b_col = w->strides[0];

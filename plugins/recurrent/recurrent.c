@@ -294,8 +294,13 @@ static int block_product(const struct flow_call *call, const char *a, int64_t ro
     const struct recurrent_priv *p = call->priv;
     const struct flow_tensor *w = &call->param[weight];
     int64_t units = p->units / heads, width = w->shape[1], total = p->gates * p->units;
-    struct flow_gemm product = {
-        .m = rows, .k = width, .a_row = a_row, .a_col = 1, .c_row = total, .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
+    struct flow_gemm product = {.size = sizeof(struct flow_gemm),
+                                .m = rows,
+                                .k = width,
+                                .a_row = a_row,
+                                .a_col = 1,
+                                .c_row = total,
+                                .dtype = p->size == 8 ? FLOW_F64 : FLOW_F32};
     if (heads == 1) {
         product.n = total, product.a = a, product.c = c, product.bias = bias;
         if (packed) product.packed_b = packed;

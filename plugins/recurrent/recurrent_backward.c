@@ -44,7 +44,8 @@ static int weight_back(const struct flow_call *call, const char *d, const char *
     int64_t gates = p->gates * p->units, units = heads == 1 ? gates : p->units / heads, blocks = heads == 1 ? 1 : p->gates * heads;
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < blocks; i++)
-        rc = multiply(call, (struct flow_gemm){.m = units,
+        rc = multiply(call, (struct flow_gemm){.size = sizeof(struct flow_gemm),
+                                               .m = units,
                                                .n = width,
                                                .k = rows,
                                                .a = d + i * units * p->size,
@@ -65,7 +66,8 @@ static int product_back(const struct flow_call *call, const char *d, int64_t row
     const struct recurrent_priv *p = call->priv;
     int64_t gates = p->gates * p->units, width = w->shape[1], units = p->units / heads;
     if (heads == 1)
-        return multiply(call, (struct flow_gemm){.m = rows,
+        return multiply(call, (struct flow_gemm){.size = sizeof(struct flow_gemm),
+                                                 .m = rows,
                                                  .n = width,
                                                  .k = gates,
                                                  .a = d,
@@ -77,7 +79,8 @@ static int product_back(const struct flow_call *call, const char *d, int64_t row
                                                  .beta = more ? 1 : 0});
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < p->gates * heads; i++)
-        rc = multiply(call, (struct flow_gemm){.m = rows,
+        rc = multiply(call, (struct flow_gemm){.size = sizeof(struct flow_gemm),
+                                               .m = rows,
                                                .n = width,
                                                .k = units,
                                                .a = d + i * units * p->size,

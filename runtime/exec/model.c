@@ -23,7 +23,7 @@ struct parameter {
 
 struct packed {
     struct packed *next;
-    const char *param;
+    int (*prepare)(const struct flow_call *call);
     uint64_t key;
     int64_t bytes;
     int32_t products;     /* the kind that the host's products were of */
@@ -342,21 +342,22 @@ static bool same_sources(const struct packed *packed, const struct flow_call *ca
     return true;
 }
 
-static struct packed *packed_find(struct model *model, const struct plan_packed *about, const struct flow_call *call) {
+static struct packed *packed_find(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
+                                  const struct flow_call *call) {
     struct packed *packed = model->packed;
     while (packed && (packed->key != about->key || packed->bytes != about->bytes || packed->products != call->host->products ||
-                      strcmp(packed->param, about->param) != 0 || !same_sources(packed, call)))
+                      packed->prepare != prepare || !same_sources(packed, call)))
         packed = packed->next;
     return packed;
 }
 
-static struct packed *packed_add(struct model *model, const struct plan_packed *about, const struct flow_call *call) {
+static struct packed *packed_add(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
+                                 const struct flow_call *call) {
     struct packed *packed = arena_new(&model->arena, sizeof *packed);
-    char *name = arena_text(&model->arena, about->param);
     const void **sources = arena_array(&model->arena, call->param_count, sizeof *sources);
-    if (!packed || !name || !sources) return NULL;
+    if (!packed || !sources) return NULL;
     for (uint32_t i = 0; i < call->param_count; i++) sources[i] = call->param[i].data;
-    *packed = (struct packed){model->packed, name, about->key, about->bytes, call->host->products, sources, call->param_count, {0}};
+    *packed = (struct packed){model->packed, prepare, about->key, about->bytes, call->host->products, sources, call->param_count, {0}};
     return model->packed = packed;
 }
 
@@ -402,8 +403,8 @@ int model_packed(struct model *model, const struct plan_packed *about, int (*pre
         return model_packed(model->base, about, prepare, call);
     }
     int code = 0;
-    struct packed *packed = packed_find(model, about, call);
-    if (!packed && !(packed = packed_add(model, about, call))) code = FLOW_ERROR_MEMORY;
+    struct packed *packed = packed_find(model, about, prepare, call);
+    if (!packed && !(packed = packed_add(model, about, prepare, call))) code = FLOW_ERROR_MEMORY;
     if (code == 0 && !packed->buffer.data) code = pack(model, about, prepare, call, &packed->buffer);
     call->packed = code == 0 ? packed->buffer.data : NULL;
     pthread_mutex_unlock(&model->lock);

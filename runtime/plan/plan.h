@@ -90,8 +90,7 @@ struct plan_step {
 };
 
 struct plan_packed {
-    const char *param; /* path of the node whose parameters it is made from, and key: what it is shared by */
-    uint64_t key;
+    uint64_t key; /* what it is shared by, beside the parameters it is made from and the function that makes it */
     int64_t bytes;
     int32_t step;
 };

@@ -254,7 +254,7 @@ static int add_prepare(struct plan_build *build, int32_t n, const struct plan_te
         if (memory_grow(build->from, (void **)&build->packed, &build->packed_capacity, build->packed_count + 1, sizeof *build->packed) < 0)
             return report_memory(build->report);
         *packed = (int32_t)build->packed_count++;
-        build->packed[*packed] = (struct plan_packed){node->source->param_path, node->infer.packed_key, node->infer.packed, -1};
+        build->packed[*packed] = (struct plan_packed){node->infer.packed_key, node->infer.packed, -1};
         return 0;
     }
     *prepared = (struct plan_tensor){.place = PLACE_ARENA, .value = -1, .type = {.dtype = FLOW_U8, .rank = 1}};
