@@ -156,7 +156,7 @@ struct network {
     struct network_run *run;
     size_t run_count;
     const struct document *vars; /* the file's `vars:`, as written; NULL */
-    struct training *training; /* graph/training.h; NULL: no `train` section */
+    struct training *training;   /* graph/training.h; NULL: no `train` section */
     struct network_unused *unused;
     size_t unused_count;
 };
