@@ -87,7 +87,7 @@ static int backward_checked(struct trial *trial, const struct trial_result *plai
         const struct flow_tensor *out = &plain->out[o];
         int64_t count = flow_tensor_count(out);
         float *ones = out->dtype == FLOW_F32 ? malloc((size_t)(count > 0 ? count : 1) * sizeof *ones) : NULL;
-        char name[16];
+        char name[24];
         if (!ones) continue;
         for (int64_t i = 0; i < count; i++) ones[i] = 1;
         struct flow_tensor given = flow_tensor_of(ones, FLOW_F32, out->rank, out->shape);
