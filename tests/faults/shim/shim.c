@@ -99,8 +99,8 @@ void *realloc(void *block, size_t size) {
 
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *module);
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *module) {
+    exempt = true; /* also while it is looked for, which takes memory */
     NEXT(__register_atfork);
-    exempt = true;
     const int status = next(prepare, parent, child, module);
     exempt = false;
     return status;
