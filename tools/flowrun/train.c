@@ -176,6 +176,9 @@ int command_train(struct command *command) {
     struct training training = {.command = command, .record.lines = -1};
     if (command->file) return command_say(EXIT_USAGE, "'%s' is one word too many: inputs are given as --inputs FILE", command->file);
     if (command->stream) return command_say(EXIT_USAGE, "a stream is not trained on: see `data` in the graph");
+    const char *ending = command->save ? strrchr(command->save, '.') : ".safetensors";
+    if (!ending || strcmp(ending, ".safetensors") != 0) /* told before the training, not after it */
+        return command_say(EXIT_USAGE, "--save %s: parameters are written as .safetensors", command->save);
     int rc = command_runtime(command, &training.runtime);
     if (rc == 0) rc = open_trainer(&training);
     progress_begin(&training.progress, command->quiet || command->json, training.graph ? flow_graph_name(training.graph) : NULL);
