@@ -27,6 +27,12 @@ static const struct scene_edge *begin(const struct scene *scene, const int32_t *
     return edge;
 }
 
+/* Of the value that the edge carries; NULL: not known. */
+static const char *shape_at(const struct scene *scene, const struct scene_edge *edge) {
+    const struct scene_node *source = &scene->nodes[edge->from];
+    return edge->out < source->out_count ? source->out[edge->out].shape : NULL;
+}
+
 static bool stands_alone(const struct scene *scene, const int32_t *feeding, size_t n) {
     return !is_pin(&scene->nodes[n]) || (feeding[n] < 0 && scene->nodes[n].kind == SCENE_ENTRY);
 }
@@ -111,8 +117,7 @@ void draw_dot(const struct scene *scene, struct text *out) {
         const struct scene_edge *edge = &scene->edges[e];
         if (is_pin(&scene->nodes[edge->to])) continue;
         const struct scene_edge *from = begin(scene, feeding, edge);
-        const struct scene_node *source = &scene->nodes[from->from];
-        const char *shape = from->out < source->out_count ? source->out[from->out].shape : NULL;
+        const char *shape = shape_at(scene, from);
         text_format(out, "  n%d -> n%d", (int)from->from, (int)edge->to);
         if (shape) text_put(out, " [label="), text_json(out, shape), text_put(out, "]");
         text_put(out, ";\n");
@@ -174,8 +179,7 @@ void draw_mermaid(const struct scene *scene, struct text *out) {
         const struct scene_edge *edge = &scene->edges[e];
         if (is_pin(&scene->nodes[edge->to])) continue;
         const struct scene_edge *from = begin(scene, feeding, edge);
-        const struct scene_node *source = &scene->nodes[from->from];
-        const char *shape = from->out < source->out_count ? source->out[from->out].shape : NULL;
+        const char *shape = shape_at(scene, from);
         text_format(out, "  n%d -->", (int)from->from);
         if (shape) text_put(out, "|\""), mermaid_text(out, shape), text_put(out, "\"|");
         text_format(out, " n%d\n", (int)edge->to);

@@ -2,16 +2,12 @@
 /* From a network to what is drawn of it. Copies made by `repeat` that are alike are drawn as the first of them; values that cross the
  * border of a box do so at an ENTRY (the subgraph's input) or an EXIT; loops are boxes of the body's nodes. */
 #include "graph/draw_scene.h"
+#include "graph/draw_building.h"
 #include "graph/training.h"
 
 #include <string.h>
 
 enum { SHOWN_MOST = 500, ATTRIBUTES_MOST = 30, ATTRIBUTES_ALL = 4000 };
-
-/* A value as it is drawn: output `port` of node `node`; node -1: not drawn. */
-struct end {
-    int32_t node, port;
-};
 
 /* One network, the file's or a loop's body. */
 struct view {
@@ -27,144 +23,6 @@ struct view {
     bool *counted;            /* by node: a loop whose `count` is read */
     const struct instance_node **made;
 };
-
-struct building {
-    struct scene *scene;
-    struct map crossings; /* "group/node/port" of an exit or entry -> node; "c.." ports of closed boxes */
-    struct map times;     /* path -> entry of `seconds` */
-    double *seconds;      /* of a node: it may have several times, by pass and kind */
-    int32_t depth;        /* boxes this deep are closed */
-    bool failed;
-};
-
-static void *grow(struct building *b, void *at, size_t count, size_t *room, size_t element) {
-    if (count < *room) return at;
-    size_t more = *room ? 2 * *room : 64;
-    void *grown = arena_array(b->scene->arena, more, element);
-    if (!grown) {
-        b->failed = true;
-        return NULL;
-    }
-    if (count) memcpy(grown, at, count * element);
-    *room = more;
-    return grown;
-}
-
-/* -1 where memory ran out. */
-static int32_t add_node(struct building *b, enum scene_kind kind, int32_t group, const char *path) {
-    struct scene *scene = b->scene;
-    struct scene_node *grown = grow(b, scene->nodes, scene->node_count, &scene->node_room, sizeof *scene->nodes);
-    if (!grown) return -1;
-    scene->nodes = grown;
-    const char *dot = strrchr(path, '.');
-    scene->nodes[scene->node_count] = (struct scene_node){
-        .kind = kind, .group = group, .path = path, .name = dot ? dot + 1 : path, .stream = -1, .pair = -1, .seconds = -1};
-    return (int32_t)scene->node_count++;
-}
-
-static int32_t add_group(struct building *b, enum scene_group_kind kind, int32_t parent, const char *path, const char *name) {
-    struct scene *scene = b->scene;
-    struct scene_group *grown = grow(b, scene->groups, scene->group_count, &scene->group_room, sizeof *scene->groups);
-    if (!grown) return -1;
-    scene->groups = grown;
-    struct scene_group *above = parent >= 0 ? &scene->groups[parent] : NULL;
-    scene->groups[scene->group_count] = (struct scene_group){.kind = kind,
-                                                             .parent = parent,
-                                                             .path = path,
-                                                             .name = name,
-                                                             .depth = above ? above->depth + 1 : 0,
-                                                             .hidden = above && (above->hidden || above->closed >= 0),
-                                                             .closed = -1,
-                                                             .seconds = -1};
-    return (int32_t)scene->group_count++;
-}
-
-static int32_t add_out(struct building *b, int32_t node, const char *name, const char *shape, const char *type) {
-    struct scene_node *at = &b->scene->nodes[node];
-    size_t room = (size_t)at->out_room;
-    struct scene_port *grown = grow(b, at->out, (size_t)at->out_count, &room, sizeof *at->out);
-    if (!grown) return -1;
-    at->out = grown, at->out_room = (int32_t)room;
-    at->out[at->out_count] = (struct scene_port){.name = name, .shape = shape, .type = type};
-    return at->out_count++;
-}
-
-static int32_t add_in(struct building *b, int32_t node, const char *name) {
-    struct scene_node *at = &b->scene->nodes[node];
-    size_t room = (size_t)at->in_room;
-    struct scene_port *grown = grow(b, at->in, (size_t)at->in_count, &room, sizeof *at->in);
-    if (!grown) return -1;
-    at->in = grown, at->in_room = (int32_t)room;
-    at->in[at->in_count] = (struct scene_port){.name = name};
-    return at->in_count++;
-}
-
-static void push_edge(struct building *b, struct end from, int32_t to, int32_t in, int32_t group) {
-    struct scene *scene = b->scene;
-    struct scene_edge *grown = grow(b, scene->edges, scene->edge_count, &scene->edge_room, sizeof *scene->edges);
-    if (!grown) return;
-    scene->edges = grown;
-    scene->edges[scene->edge_count++] = (struct scene_edge){from.node, from.port, to, in, group};
-}
-
-/* ---- Crossing borders ---- */
-
-static bool within(const struct scene *scene, int32_t group, int32_t outer) {
-    while (group > outer) group = scene->groups[group].parent;
-    return group == outer;
-}
-
-static const char *crossing_key(struct building *b, char kind, int32_t group, struct end value) {
-    const char *key = arena_format(b->scene->arena, "%c%d/%d/%d", kind, (int)group, (int)value.node, (int)value.port);
-    if (!key) b->failed = true;
-    return key;
-}
-
-/* The value as it is seen on the other side of the border of `group`. */
-static struct end cross(struct building *b, int32_t group, struct end value, bool out) {
-    struct scene *scene = b->scene;
-    const char *key = crossing_key(b, out ? 'o' : 'i', group, value);
-    int64_t known;
-    if (!key) return (struct end){-1, 0};
-    if (map_get(&b->crossings, key, &known)) return (struct end){(int32_t)known, 0};
-    const struct scene_node *from = &scene->nodes[value.node];
-    int32_t node = add_node(b, out ? SCENE_EXIT : SCENE_ENTRY, group, from->path);
-    if (node < 0) return (struct end){-1, 0};
-    from = &scene->nodes[value.node];
-    const struct scene_port *port = value.port < from->out_count ? &from->out[value.port] : NULL;
-    scene->nodes[node].name = "", scene->nodes[node].at = from->at;
-    if (add_in(b, node, NULL) < 0 || add_out(b, node, NULL, out && port ? port->shape : NULL, port ? port->type : NULL) < 0 ||
-        map_set(&b->crossings, key, node) < 0)
-        b->failed = true;
-    if (b->failed) return (struct end){-1, 0};
-    push_edge(b, value, node, 0, out ? group : scene->groups[group].parent);
-    return (struct end){node, 0};
-}
-
-/* The box in which a node's outputs are at hand, and the one from which its inputs come. */
-static int32_t home_out(const struct scene *scene, const struct scene_node *node) {
-    return node->kind == SCENE_EXIT ? scene->groups[node->group].parent : node->group;
-}
-static int32_t home_in(const struct scene *scene, const struct scene_node *node) {
-    return node->kind == SCENE_ENTRY ? scene->groups[node->group].parent : node->group;
-}
-
-static void connect(struct building *b, struct end from, int32_t to, int32_t in) {
-    struct scene *scene = b->scene;
-    if (from.node < 0 || to < 0 || in < 0 || b->failed) return;
-    int32_t here = home_out(scene, &scene->nodes[from.node]), there = home_in(scene, &scene->nodes[to]), down[64];
-    int depth = 0;
-    while (!within(scene, there, here)) {
-        from = cross(b, here, from, true), here = scene->groups[here].parent;
-        if (from.node < 0) return;
-    }
-    for (int32_t g = there; g != here && depth < 64; g = scene->groups[g].parent) down[depth++] = g;
-    while (depth-- > 0) {
-        from = cross(b, down[depth], from, false);
-        if (from.node < 0) return;
-    }
-    push_edge(b, from, to, in, there);
-}
 
 /* ---- Values ---- */
 
@@ -200,7 +58,7 @@ static struct end end_of(struct building *b, const struct view *view, struct net
         const char *key = arena_format(scene->arena, "c%d/%s/%d", (int)node, path ? path : source->path, (int)ref.output);
         int64_t known;
         if (key && map_get(&b->crossings, key, &known)) return (struct end){node, (int32_t)known};
-        int32_t value = value_of(view, ref), port = key ? add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) : -1;
+        int32_t value = value_of(view, ref), port = key ? draw_add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) : -1;
         if (port < 0 || map_set(&b->crossings, key, port) < 0) b->failed = true;
         return (struct end){port < 0 ? -1 : node, port};
     }
@@ -217,20 +75,21 @@ static struct end remembered(struct building *b, const struct view *view, struct
     struct scene *scene = b->scene;
     struct end from = end_of(b, view, ref);
     if (from.node < 0 || b->failed) return (struct end){-1, 0};
-    const char *written = crossing_key(b, 'w', 0, from), *read = crossing_key(b, 'r', group, from);
+    const char *written = draw_crossing_key(b, 'w', 0, from), *read = draw_crossing_key(b, 'r', group, from);
     int64_t write = -1, known;
     if (!written || !read) return (struct end){-1, 0};
     if (map_get(&b->crossings, read, &known)) return (struct end){(int32_t)known, 0};
     const char *path = ref.node == NETWORK_INPUT ? view->network->inputs[ref.output].name : view->network->nodes[ref.node].path;
     if (!map_get(&b->crossings, written, &write)) {
-        write = add_node(b, SCENE_WRITE, home_out(scene, &scene->nodes[from.node]), path);
-        if (write < 0 || add_in(b, (int32_t)write, NULL) < 0 || map_set(&b->crossings, written, write) < 0) b->failed = true;
+        write = draw_add_node(b, SCENE_WRITE, draw_home_out(scene, &scene->nodes[from.node]), path);
+        if (write < 0 || draw_add_in(b, (int32_t)write, NULL) < 0 || map_set(&b->crossings, written, write) < 0) b->failed = true;
         if (b->failed) return (struct end){-1, 0};
         scene->nodes[write].op = "to the next run";
-        connect(b, from, (int32_t)write, 0);
+        draw_connect(b, from, (int32_t)write, 0);
     }
-    int32_t node = add_node(b, SCENE_READ, group, path), value = value_of(view, ref);
-    if (node < 0 || add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) < 0 || map_set(&b->crossings, read, node) < 0)
+    int32_t node = draw_add_node(b, SCENE_READ, group, path), value = value_of(view, ref);
+    if (node < 0 || draw_add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) < 0 ||
+        map_set(&b->crossings, read, node) < 0)
         b->failed = true;
     if (b->failed) return (struct end){-1, 0};
     scene->nodes[node].op = "from the run before", scene->nodes[node].pair = (int32_t)write;
@@ -323,7 +182,7 @@ static void add_scope(struct building *b, struct view *view, size_t s) {
     if (outer && strncmp(outer, scope->path, strlen(outer)) == 0 && scope->path[strlen(outer)] == '.') within_outer += strlen(outer) + 1;
     size_t length = view->folded[s] ? base_length(within_outer) : strlen(within_outer);
     const char *name = arena_text_n(scene->arena, within_outer, length);
-    int32_t group = name ? add_group(b, SCENE_GRAPH, parent, scope->path, name) : -1;
+    int32_t group = name ? draw_add_group(b, SCENE_GRAPH, parent, scope->path, name) : -1;
     if (group < 0) {
         b->failed = true;
         return;
@@ -332,7 +191,7 @@ static void add_scope(struct building *b, struct view *view, size_t s) {
     struct scene_group *made = &scene->groups[group];
     made->graph = scope->graph, made->copies = view->folded[s] ? scope->copies : 0, made->at = scope->at;
     if (made->hidden || (made->depth < b->depth)) return;
-    int32_t node = add_node(b, SCENE_BOX, parent, scope->path);
+    int32_t node = draw_add_node(b, SCENE_BOX, parent, scope->path);
     if (node < 0) return;
     scene->groups[group].closed = node;
     scene->nodes[node].name = name, scene->nodes[node].at = scope->at;
@@ -365,7 +224,7 @@ static void add_ports(struct building *b, const struct view *view, const struct 
     for (size_t k = 0; k < source->in_count && !b->failed; k++) {
         uint32_t row = (uint32_t)source->in[k].port, most = op && op->inputs.count ? op->inputs.count - 1 : 0;
         const char *name = op && op->inputs.count ? op->inputs.at[row > most ? most : row].name : NULL;
-        add_in(b, node, name);
+        draw_add_in(b, node, name);
         bool variadic = op && op->inputs.count && (op->inputs.at[row > most ? most : row].flags & FLOW_VARIADIC);
         if (op && op->inputs.count > 1 && source->in_count > 1 && !variadic && !(op->flags & FLOW_OP_POINTWISE))
             scene->nodes[node].names = true;
@@ -375,15 +234,15 @@ static void add_ports(struct building *b, const struct view *view, const struct 
     for (uint32_t k = 0; k < outs && !b->failed; k++) {
         uint32_t most = op && op->outputs.count ? op->outputs.count - 1 : 0;
         int32_t value = made ? made->out[k] : -1;
-        add_out(b, node, op && op->outputs.count ? op->outputs.at[k > most ? most : k].name : NULL, shape_of(b, view, value),
-                type_of(view, value));
+        draw_add_out(b, node, op && op->outputs.count ? op->outputs.at[k > most ? most : k].name : NULL, shape_of(b, view, value),
+                     type_of(view, value));
     }
 }
 
 static void add_operator(struct building *b, struct view *view, size_t i, int32_t group) {
     struct scene *scene = b->scene;
     const struct network_node *source = &view->network->nodes[i];
-    int32_t node = add_node(b, SCENE_OPERATOR, group, source->path);
+    int32_t node = draw_add_node(b, SCENE_OPERATOR, group, source->path);
     view->node[i] = node;
     if (node < 0) return;
     struct scene_node *at = &scene->nodes[node];
@@ -400,18 +259,18 @@ static void add_operator(struct building *b, struct view *view, size_t i, int32_
     add_ports(b, view, source, node);
     /* A parameter that another node computes is one input more. */
     for (size_t t = 0; t < source->tie_count && !b->failed; t++)
-        if (!source->ties[t].target && source->ties[t].param) add_in(b, node, source->ties[t].param), scene->nodes[node].names = true;
+        if (!source->ties[t].target && source->ties[t].param) draw_add_in(b, node, source->ties[t].param), scene->nodes[node].names = true;
 }
 
 static void add_entry(struct building *b, struct view *view, size_t i, int32_t group) {
     struct scene *scene = b->scene;
     const struct network_node *source = &view->network->nodes[i];
     int32_t value = view->made[i] && view->made[i]->out_count ? view->made[i]->out[0] : -1;
-    int32_t node = add_node(b, SCENE_ENTRY, group, source->path);
+    int32_t node = draw_add_node(b, SCENE_ENTRY, group, source->path);
     view->node[i] = node;
     if (node < 0) return;
     scene->nodes[node].source = source, scene->nodes[node].at = source->at;
-    if (add_in(b, node, NULL) < 0 || add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) < 0) b->failed = true;
+    if (draw_add_in(b, node, NULL) < 0 || draw_add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value)) < 0) b->failed = true;
 }
 
 static void add_network(struct building *b, struct view *view, const struct view *outer, const struct network_node *loop);
@@ -442,7 +301,7 @@ static void add_loop(struct building *b, struct view *view, size_t i, int32_t pa
     const struct network_node *source = &view->network->nodes[i];
     const struct instance_node *made = view->made[i];
     const char *dot = strrchr(source->path, '.');
-    int32_t group = add_group(b, SCENE_LOOP, parent, source->path, dot ? dot + 1 : source->path);
+    int32_t group = draw_add_group(b, SCENE_LOOP, parent, source->path, dot ? dot + 1 : source->path);
     if (group < 0) return;
     scene->groups[group].at = source->at, scene->groups[group].note = loop_note(b, source);
     scene->groups[group].graph = source->body->scopes ? source->body->scopes[0].graph : NULL;
@@ -453,12 +312,12 @@ static void add_loop(struct building *b, struct view *view, size_t i, int32_t pa
         return;
     }
     if (scene->groups[group].depth >= b->depth) { /* closed: the box is a node with the loop's ports */
-        int32_t node = add_node(b, SCENE_BOX, parent, source->path);
+        int32_t node = draw_add_node(b, SCENE_BOX, parent, source->path);
         view->node[i] = node;
         if (node < 0) return;
         scene->groups[group].closed = node;
         scene->nodes[node].op = scene->groups[group].note, scene->nodes[node].at = source->at, scene->nodes[node].source = source;
-        for (size_t k = 0; k < source->in_count; k++) add_in(b, node, source->body->inputs[source->in[k].port].name);
+        for (size_t k = 0; k < source->in_count; k++) draw_add_in(b, node, source->body->inputs[source->in[k].port].name);
         scene->nodes[node].names = source->in_count > 1;
         add_network(b, &body, view, source);
         return;
@@ -467,16 +326,17 @@ static void add_loop(struct building *b, struct view *view, size_t i, int32_t pa
     int32_t first = -1;
     for (size_t o = 0; o < source->body->output_count + view->counted[i] && !b->failed; o++) {
         bool counts = o == source->body->output_count;
-        int32_t exit = add_node(b, SCENE_EXIT, group, counts ? "count" : source->body->outputs[o].name);
+        int32_t exit = draw_add_node(b, SCENE_EXIT, group, counts ? "count" : source->body->outputs[o].name);
         if (exit < 0) return;
         if (o == 0) first = exit;
         int32_t value = made && o < made->out_count ? made->out[o] : -1;
-        if (add_in(b, exit, NULL) < 0 || add_out(b, exit, NULL, shape_of(b, view, value), type_of(view, value)) < 0) b->failed = true;
+        if (draw_add_in(b, exit, NULL) < 0 || draw_add_out(b, exit, NULL, shape_of(b, view, value), type_of(view, value)) < 0)
+            b->failed = true;
     }
     view->node[i] = first;
     add_network(b, &body, view, source);
     for (size_t o = 0; o < source->body->output_count && !b->failed; o++)
-        connect(b, end_of(b, &body, source->body->outputs[o].from), first + (int32_t)o, 0);
+        draw_connect(b, end_of(b, &body, source->body->outputs[o].from), first + (int32_t)o, 0);
     for (size_t k = 0; k < source->loop.carry_count && !b->failed; k++) {
         const struct network_pair *pair = &source->loop.carry[k];
         int32_t entry = body.input[pair->input], exit = first + pair->output;
@@ -543,7 +403,7 @@ static void add_shadows(struct building *b, struct view *view) {
 /* ---- Edges ---- */
 
 static struct end source_of(struct building *b, const struct view *view, const struct network_edge *edge, int32_t reader) {
-    if (edge->delayed) return remembered(b, view, edge->from, home_in(b->scene, &b->scene->nodes[reader]));
+    if (edge->delayed) return remembered(b, view, edge->from, draw_home_in(b->scene, &b->scene->nodes[reader]));
     return end_of(b, view, edge->from);
 }
 
@@ -554,13 +414,13 @@ static void feed_closed(struct building *b, const struct view *view, const struc
     const struct end from = source_of(b, view, &source->in[0], box);
     const char *name = strrchr(source->path, '.');
     if (from.node < 0 || from.node == box) return;
-    const char *key = crossing_key(b, 'f', box, from);
+    const char *key = draw_crossing_key(b, 'f', box, from);
     int64_t known;
     if (!key || map_get(&b->crossings, key, &known)) return;
-    int32_t port = add_in(b, box, name ? name + 1 : source->path);
+    int32_t port = draw_add_in(b, box, name ? name + 1 : source->path);
     if (port < 0 || map_set(&b->crossings, key, port) < 0) b->failed = true;
     b->scene->nodes[box].names = b->scene->nodes[box].in_count > 1;
-    connect(b, from, box, port);
+    draw_connect(b, from, box, port);
 }
 
 static void add_edges(struct building *b, struct view *view) {
@@ -581,14 +441,15 @@ static void add_edges(struct building *b, struct view *view) {
                 const char *key = arena_format(scene->arena, "l%d/%d", (int)node, (int)source->in[k].port);
                 if (!key) b->failed = true;
                 else if (map_get(&b->crossings, key, &known)) entry = (int32_t)known;
-                if (entry >= 0) connect(b, source_of(b, view, &source->in[k], entry), entry, 0);
+                if (entry >= 0) draw_connect(b, source_of(b, view, &source->in[k], entry), entry, 0);
             }
             continue;
         }
-        for (size_t k = 0; k < source->in_count && !b->failed; k++) connect(b, source_of(b, view, &source->in[k], node), node, (int32_t)k);
+        for (size_t k = 0; k < source->in_count && !b->failed; k++)
+            draw_connect(b, source_of(b, view, &source->in[k], node), node, (int32_t)k);
         int32_t port = (int32_t)source->in_count;
         for (size_t t = 0; t < source->tie_count && scene->nodes[node].kind == SCENE_OPERATOR && !b->failed; t++)
-            if (!source->ties[t].target && source->ties[t].param) connect(b, end_of(b, view, source->ties[t].value), node, port++);
+            if (!source->ties[t].target && source->ties[t].param) draw_connect(b, end_of(b, view, source->ties[t].value), node, port++);
     }
 }
 
@@ -618,30 +479,30 @@ static void add_inputs(struct building *b, struct view *view, const struct netwo
             view->input[i] = closed_node(scene, view->root);
             continue;
         }
-        int32_t node = add_node(b, loop ? SCENE_ENTRY : SCENE_INPUT, view->root, input->name);
+        int32_t node = draw_add_node(b, loop ? SCENE_ENTRY : SCENE_INPUT, view->root, input->name);
         view->input[i] = node;
         if (node < 0) return;
         scene->nodes[node].input = input, scene->nodes[node].at = input->at;
         if (loop) {
-            if (add_in(b, node, NULL) < 0) return;
+            if (draw_add_in(b, node, NULL) < 0) return;
             const char *key = arena_format(scene->arena, "l%d/%d", (int)loop_node, (int)i);
             if (!key || map_set(&b->crossings, key, node) < 0) b->failed = true;
             scene->nodes[node].about = loop->loop.index == (int32_t)i ? "counts" : NULL;
         } else {
             scene->nodes[node].op = "input", scene->nodes[node].about = fed_by(b, i);
         }
-        add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value));
+        draw_add_out(b, node, NULL, shape_of(b, view, value), type_of(view, value));
     }
 }
 
 static void add_outputs(struct building *b, struct view *view) {
     for (size_t i = 0; i < view->network->output_count && !b->failed; i++) {
         const struct network_output *output = &view->network->outputs[i];
-        int32_t node = add_node(b, SCENE_OUTPUT, 0, output->name);
-        if (node < 0 || add_in(b, node, NULL) < 0) return;
+        int32_t node = draw_add_node(b, SCENE_OUTPUT, 0, output->name);
+        if (node < 0 || draw_add_in(b, node, NULL) < 0) return;
         b->scene->nodes[node].op = "output", b->scene->nodes[node].at = output->at;
         struct end from = end_of(b, view, output->from);
-        connect(b, from, node, 0);
+        draw_connect(b, from, node, 0);
     }
 }
 
@@ -802,7 +663,7 @@ int scene_new(struct arena *arena, const struct network *network, const struct d
     }
     b.depth = fitting_depth(network, options);
     scene->closed = options->depth <= 0 && b.depth < INT32_MAX;
-    if (add_group(&b, SCENE_GRAPH, -1, NULL, network->name) < 0) return FLOW_ERROR_MEMORY;
+    if (draw_add_group(&b, SCENE_GRAPH, -1, NULL, network->name) < 0) return FLOW_ERROR_MEMORY;
     struct view view = {.network = network, .instance = options->instance};
     view.shape = options->instance ? shapes_of(&b, options->instance) : NULL;
     add_network(&b, &view, NULL, NULL);
