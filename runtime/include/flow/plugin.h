@@ -336,6 +336,22 @@ struct flow_call {
     /* Of kernels that say so by their `epilogues`: output 0 = activation(result) + residual. residual is contiguous and of its shape. */
     int32_t activation;   /* FLOW_ACTIVATION_* */
     const void *residual; /* NULL: none */
+
+    /* Devices other than the CPU; NULL there. Kernels are queued and run later: what they find wrong in the data (an index out of range)
+     * goes to `fault`, device memory: whoever first changes its code from 0 fills in the rest, `node` = fault_node. A queued call may be
+     * repeated as it is for later runs: the number of the run is then *run_at * run_scale + run_offset, and `run` may be stale. */
+    struct flow_fault *fault;
+    const uint64_t *run_at;
+    uint64_t run_scale, run_offset;
+    int32_t fault_node;
+    int32_t reserved_;
+};
+
+/* What a kernel on a device found. The host makes the message: FLOW_FAULT_INDEX "index VALUE is outside [0, LIMIT)". */
+enum { FLOW_FAULT_NONE = 0, FLOW_FAULT_INDEX = 1, FLOW_FAULT_VALUE = 2 /* "the value VALUE is not allowed" */ };
+struct flow_fault {
+    int32_t code, node;
+    int64_t value, limit;
 };
 
 #define FLOW_ACCUMULATES(mask, i) ((mask) >> ((i) < 63 ? (i) : 63) & 1u)
@@ -442,6 +458,9 @@ struct flow_kernel {
     int (*forward)(const struct flow_call *call);
     int (*backward)(const struct flow_call *call); /* NULL: inference only */
     uint32_t epilogues;                            /* FLOW_EPILOGUE_*: what forward does to output 0 as the call says */
+    /* [plan] What infer said of this call's needs, changed to those of this kernel, the one chosen: workspace, workspace_backward, saved,
+     * packed (0: prepare is not called), backward_reads_*, epilogues. Shapes stay. NULL: infer's are right. */
+    int (*plan)(struct flow_infer *infer);
 };
 enum { FLOW_EPILOGUE_ACTIVATION = 1 << 0, FLOW_EPILOGUE_RESIDUAL = 1 << 1 };
 
@@ -534,6 +553,17 @@ struct flow_optimizers {
     uint32_t count, size;
     const struct flow_optimizer *const *at;
 };
+
+/* An optimiser's step on a device other than the CPU: tensors, states and workspace are memory of that device, update->call->stream its
+ * stream. Brought by the plugin of a device. */
+struct flow_optimizer_kernel {
+    const char *optimizer; /* "adam" */
+    int32_t device;
+    uint32_t reserved;
+    int64_t (*workspace)(const struct flow_update *update); /* NULL: none */
+    int (*step)(const struct flow_update *update);
+};
+struct flow_optimizer_kernels FLOW_TABLE_OF(flow_optimizer_kernel);
 
 /* ---- Sources ---------------------------------------------------------------------------------------------------- */
 
@@ -634,6 +664,7 @@ struct flow_plugin {
     const void *(*extension)(const char *id); /* or NULL */
     struct flow_optimizers optimizers;
     struct flow_sources sources;
+    struct flow_optimizer_kernels optimizer_kernels; /* for optimisers of other plugins */
 };
 
 #if defined(__GNUC__)

@@ -9,8 +9,14 @@
 
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define FLOW_RANDOM_FUNCTION static inline __host__ __device__
+#else
+#define FLOW_RANDOM_FUNCTION static inline
+#endif
+
 /* Four 32-bit words of block `counter` of stream (key, run). */
-static inline void flow_philox(uint64_t key, uint64_t run, uint64_t counter, uint32_t out[4]) {
+FLOW_RANDOM_FUNCTION void flow_philox(uint64_t key, uint64_t run, uint64_t counter, uint32_t out[4]) {
     uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = (uint32_t)run, c3 = (uint32_t)(run >> 32);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
@@ -23,9 +29,11 @@ static inline void flow_philox(uint64_t key, uint64_t run, uint64_t counter, uin
 }
 
 /* Uniform on [0, 1) with 24 bits (exact in f32). */
-static inline float flow_uniform_f32(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+FLOW_RANDOM_FUNCTION float flow_uniform_f32(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
 /* Uniform on [0, 1) with 53 bits. */
-static inline double flow_uniform_f64(uint32_t high, uint32_t low) { return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53; }
+FLOW_RANDOM_FUNCTION double flow_uniform_f64(uint32_t high, uint32_t low) {
+    return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53;
+}
 
 /* 64-bit mixing of a seed and a name: FNV-1a over the bytes, then the finaliser of SplitMix64. */
 static inline uint64_t flow_key(uint64_t seed, const char *name) {
@@ -38,7 +46,7 @@ static inline uint64_t flow_key(uint64_t seed, const char *name) {
 /* Place `index` of a permutation of 0 .. count-1 that `key` names: a Feistel network over the next even power of two, walked until it lands
  * inside (at most four steps on average), so that no table is needed. Black, Rogaway, "Ciphers with arbitrary finite domains" (CT-RSA
  * 2002), section 4 and 5. index < count. */
-static inline uint64_t flow_permute(uint64_t key, uint64_t index, uint64_t count) {
+FLOW_RANDOM_FUNCTION uint64_t flow_permute(uint64_t key, uint64_t index, uint64_t count) {
     unsigned half = 1;
     while (half < 32 && (count - 1) >> (2 * half)) half++;
     const uint64_t mask = (UINT64_C(1) << half) - 1;
