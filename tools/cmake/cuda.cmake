@@ -11,7 +11,7 @@ if(NOT FLOW_CUDA AND NOT FLOW_CUDA_EMULATION)
 endif()
 
 file(GLOB CUDA_HOST_SOURCES CONFIGURE_DEPENDS runtime/device/cuda/*.c)
-file(GLOB CUDA_KERNEL_SOURCES CONFIGURE_DEPENDS runtime/device/cuda/*.cu)
+file(GLOB CUDA_KERNEL_SOURCES CONFIGURE_DEPENDS runtime/device/cuda/*.cu ops/common/*.cu)
 file(GLOB CUDA_FOLDERS CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ops/*/kernels_cuda.h plugins/*/kernels_cuda.h)
 list(TRANSFORM CUDA_FOLDERS REPLACE "/kernels_cuda.h$" "")
 if(FLOW_CUDA_FOLDERS)
