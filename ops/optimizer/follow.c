@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Without a gradient: none, average, assign, accumulate. They act after all other updates of a step. */
+#include "optimizer/attrs.h"
 #include "optimizer/optimizer.h"
 
 #define KERNEL(name) offsetof(struct optimizer_steps, name)
@@ -43,11 +44,6 @@ static int follow(const struct flow_update *u, double rate) {
 
 /* ---- average ---- */
 
-struct average_attrs {
-    const char *of;
-    double rate;
-};
-
 static const struct flow_attr average_attrs[] = {
     FLOW_ATTR_PLAIN(struct average_attrs, of, "pattern of the parameters to follow; its `*` is the same text as in `params`",
                     FLOW_REQUIRED),
@@ -72,11 +68,6 @@ const struct flow_optimizer average_optimizer = {
 };
 
 /* ---- assign ---- */
-
-struct assign_attrs {
-    const char *value;
-    double rate;
-};
 
 static const struct flow_attr assign_attrs[] = {
     FLOW_ATTR_PLAIN(struct assign_attrs, value, "reference to a node's value of the parameter's shape", FLOW_REQUIRED),

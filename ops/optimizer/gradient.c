@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gradient descent without and with moments: sgd, adam, adamw, rmsprop, adagrad. t counts from 1; the schedule multiplies lr. */
+#include "optimizer/attrs.h"
 #include "optimizer/optimizer.h"
 
 #include <math.h>
@@ -9,11 +10,6 @@
 #define KERNEL(name) offsetof(struct optimizer_steps, name)
 
 /* ---- sgd ---- */
-
-struct sgd_attrs {
-    double lr, momentum, weight_decay;
-    bool nesterov;
-};
 
 static const struct flow_attr sgd_attrs[] = {
     FLOW_ATTR(struct sgd_attrs, lr, "step length", FLOW_REQUIRED, 0, FLOW_NO_MAX),
@@ -53,10 +49,6 @@ const struct flow_optimizer sgd_optimizer = {
 };
 
 /* ---- adam, adamw ---- */
-
-struct adam_attrs {
-    double lr, beta1, beta2, eps, weight_decay;
-};
 
 #define ADAM_ATTRS(decay, meaning)                                                                                        \
     FLOW_ATTR(struct adam_attrs, lr, "step length", "0.001", 0, FLOW_NO_MAX),                                             \
@@ -120,10 +112,6 @@ const struct flow_optimizer adamw_optimizer = {
 
 /* ---- rmsprop ---- */
 
-struct rmsprop_attrs {
-    double lr, alpha, eps, momentum;
-};
-
 static const struct flow_attr rmsprop_attrs[] = {
     FLOW_ATTR(struct rmsprop_attrs, lr, "step length", "0.01", 0, FLOW_NO_MAX),
     FLOW_ATTR(struct rmsprop_attrs, alpha, "how much of the mean of squared gradients is kept at a step", "0.99", 0, 1),
@@ -162,10 +150,6 @@ const struct flow_optimizer rmsprop_optimizer = {
 };
 
 /* ---- adagrad ---- */
-
-struct adagrad_attrs {
-    double lr, eps;
-};
 
 static const struct flow_attr adagrad_attrs[] = {
     FLOW_ATTR(struct adagrad_attrs, lr, "step length", "0.01", 0, FLOW_NO_MAX),

@@ -9,6 +9,7 @@
  * Small matrices are taken SLOTS at a time, each by one thread, in memory of its own; a large one by all threads, its products and
  * passes cut into pieces. Neither changes what any one matrix comes to.
  */
+#include "optimizer/attrs.h"
 #include "optimizer/optimizer.h"
 
 #include "common/shape.h"
@@ -20,12 +21,6 @@ enum {
     SMALL = 1 << 20, /* bytes of workspace */
     GRAIN = 32768,   /* elements a piece of a pass */
     STRIPS_FROM = 256
-};
-
-struct muon_attrs {
-    double lr, momentum, weight_decay;
-    int64_t steps;
-    bool nesterov, stacked;
 };
 
 /* One matrix and its memory: X and the next X [rows, columns], A and B [r, r], sums of a pass's pieces. */
