@@ -47,7 +47,7 @@ static __device__ inline void cuda_narrow(float x, cuda_bf16 &to) {
 }
 
 /* To f32 by rounding to odd: a second rounding, to f16 or bf16, then gives what one would have given. */
-static __device__ inline float cuda_odd(double x) {
+static __device__ inline float cuda_to_odd(double x) {
     const float y = static_cast<float>(x);
     const double back = static_cast<double>(y);
     uint32_t bits = cuda_bits(y);
@@ -74,7 +74,7 @@ template <typename To, typename From> struct cuda_float_cast {
     template <> struct cuda_float_cast<H, double> {                                    \
         static __device__ inline H of(double x) {                                      \
             H y;                                                                       \
-            cuda_narrow(cuda_odd(x), y);                                               \
+            cuda_narrow(cuda_to_odd(x), y);                                            \
             return y;                                                                  \
         }                                                                              \
     };

@@ -185,22 +185,22 @@ static inline bool cuda_nest_group(cuda_nest<N> &nest, int64_t width, const void
     return true;
 }
 
-/* ---- Groups of elements ------------------------------------------------------------------------------------------- */
+/* ---- Adjacent elements that are read and written at once --------------------------------------------------------- */
 
-template <typename T, int V> struct alignas(sizeof(T) * V) cuda_pack { T at[V]; };
-template <int V, typename T> static __device__ inline cuda_pack<T, V> cuda_load(const T *from, int64_t offset) {
-    return *reinterpret_cast<const cuda_pack<T, V> *>(from + offset);
+template <typename T, int V> struct alignas(sizeof(T) * V) cuda_few { T at[V]; };
+template <int V, typename T> static __device__ inline cuda_few<T, V> cuda_load(const T *from, int64_t offset) {
+    return *reinterpret_cast<const cuda_few<T, V> *>(from + offset);
 }
 /* ... or one value for all of them */
-template <int V, typename T> static __device__ inline cuda_pack<T, V> cuda_load(const T *from, int64_t offset, bool single) {
+template <int V, typename T> static __device__ inline cuda_few<T, V> cuda_load(const T *from, int64_t offset, bool single) {
     if (V == 1 || !single) return cuda_load<V>(from, offset);
-    cuda_pack<T, V> values;
+    cuda_few<T, V> values;
     const T value = from[offset];
     for (int j = 0; j < V; j++) values.at[j] = value;
     return values;
 }
-template <int V, typename T> static __device__ inline void cuda_store(T *to, int64_t offset, const cuda_pack<T, V> &values) {
-    *reinterpret_cast<cuda_pack<T, V> *>(to + offset) = values;
+template <int V, typename T> static __device__ inline void cuda_store(T *to, int64_t offset, const cuda_few<T, V> &values) {
+    *reinterpret_cast<cuda_few<T, V> *>(to + offset) = values;
 }
 
 /* ---- Maps --------------------------------------------------------------------------------------------------------- */

@@ -127,8 +127,8 @@ static __global__ void __launch_bounds__(256) add_kernel(cuda_nest<2> nest, int6
     CUDA_EACH(i, nest.count) {
         int64_t at[2];
         nest.at(i, at);
-        const cuda_pack<T, V> a = cuda_load<V>(from, at[0], nest.single & 1u);
-        cuda_pack<T, V> b = cuda_load<V>(to, at[1]);
+        const cuda_few<T, V> a = cuda_load<V>(from, at[0], nest.single & 1u);
+        cuda_few<T, V> b = cuda_load<V>(to, at[1]);
         for (int j = 0; j < V; j++) b.at[j] += a.at[j];
         cuda_store<V>(to, at[1], b);
     }

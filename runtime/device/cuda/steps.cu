@@ -26,8 +26,8 @@ static __global__ void __launch_bounds__(256) convert_kernel(cuda_nest<2> nest, 
     CUDA_EACH(i, nest.count) {
         int64_t at[2];
         nest.at(i, at);
-        const cuda_pack<From, V> x = cuda_load<V>(from, at[0]);
-        cuda_pack<To, V> y;
+        const cuda_few<From, V> x = cuda_load<V>(from, at[0]);
+        cuda_few<To, V> y;
         for (int j = 0; j < V; j++) y.at[j] = cuda_float_cast<To, From>::of(x.at[j]);
         cuda_store<V>(to, at[1], y);
     }
