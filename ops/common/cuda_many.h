@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One kernel over many arrays at once: the parameters of a group, their gradients and states, are tens to hundreds of arrays of very
- * different lengths, and a launch for each would cost more than its work. A table of up to CUDA_MANY_MOST members travels in the kernel's
- * arguments (4 KB at most); every block takes `chunk` elements of one member, which it finds by halving.
+ * different lengths, and a launch for each would cost more than its work. A table of up to MOST members travels in the kernel's
+ * arguments (4 KB at most, BESIDE bytes a member for the caller); every block takes `chunk` elements of one member, which it finds by
+ * halving.
  *
  *   struct cuda_many<3> many;  many.count = 0;
  *   if (many.add(at, elements, which, chunk)) ... launch with many.blocks() blocks, many.count = 0
@@ -19,8 +20,8 @@ struct cuda_span {
     int64_t from, to;
 };
 
-template <int ARRAYS> struct cuda_many {
-    static const int MOST = 3700 / (8 * ARRAYS + 16);
+template <int ARRAYS, int BESIDE = 0> struct cuda_many {
+    static const int MOST = 3700 / (8 * ARRAYS + 16 + BESIDE);
     uint32_t count;
     uint32_t first[MOST + 1]; /* block at which each member begins; one more: all blocks */
     uint32_t which[MOST];     /* the caller's number of the member */
