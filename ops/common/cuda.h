@@ -5,6 +5,7 @@
  *   CUDA_LAUNCH((kernel<float>), grid, block, shared_bytes, stream, arguments...)   0, or a cudaError_t; grid, block: integers or dim3
  *   CUDA_SHARED(float, tile, 32 * 33);         a block's memory, one-dimensional; index it, hand it on as CUDA_SHARED_AT(float)
  *   CUDA_DYNAMIC_SHARED(float, rows, count);   the same, of the launch's shared_bytes; once in a kernel
+ *   CUDA_SHARED_AS(int, rows + n)              that memory as elements of another type: several arrays in one launch's bytes
  *   CUDA_EACH(i, count) { ... }                i over [0, count), the grid striding
  * and to __syncthreads, __syncwarp, the _sync shuffles, votes and match, atomics, CUDA's mathematical functions. No textures, no inline
  * PTX, no cooperative groups, no device-side new, printf or recursion. A kernel's arguments are plain values and structs of them. Nothing
@@ -23,6 +24,7 @@
     (kernel<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__), static_cast<int>(cudaGetLastError()))
 #define CUDA_SHARED(type, name, count) __shared__ type name[count]
 #define CUDA_SHARED_AT(type) type *
+#define CUDA_SHARED_AS(type, pointer) reinterpret_cast<type *>(pointer)
 #define CUDA_DYNAMIC_SHARED(type, name, count)                           \
     extern __shared__ __align__(16) unsigned char cuda_dynamic_shared[]; \
     type *const name = reinterpret_cast<type *>(cuda_dynamic_shared)
