@@ -191,14 +191,20 @@ template <typename T, int V, int LANES, int PACKS> struct cuda_row {
         }
     }
     /* store, or add to what is there */
-    __device__ void put(T *row, int n, int lane, bool adds) {
-        if (adds) {
-            cuda_row before;
-            before.load(row, n, lane, T(0));
-#pragma unroll
-            for (int i = 0; i < PACKS * V; i++) at[i] += before.at[i];
+    __device__ void put(T *row, int n, int lane, bool adds) const {
+        if (!adds) {
+            store(row, n, lane);
+            return;
         }
-        store(row, n, lane);
+#pragma unroll
+        for (int k = 0; k < PACKS; k++) {
+            const int first = (k * LANES + lane) * V;
+            if (first >= n) continue;
+            cuda_pack<T, V> pack = *reinterpret_cast<const cuda_pack<T, V> *>(row + first);
+#pragma unroll
+            for (int j = 0; j < V; j++) pack.at[j] += at[k * V + j];
+            *reinterpret_cast<cuda_pack<T, V> *>(row + first) = pack;
+        }
     }
     __device__ T sum() const {
         T parts[V];
@@ -213,11 +219,14 @@ template <typename T, int V, int LANES, int PACKS> struct cuda_row {
     }
 };
 
-/* How rows of a length are held: a template argument for kernels (which say __launch_bounds__(Shape::THREADS)), and what a launch needs. */
+/* How rows of a length are held: a template argument for kernels (which say __launch_bounds__(Shape::THREADS, Shape::BLOCKS)), and what a
+ * launch needs.
+ */
 template <int V_, int LANES_, int PACKS_> struct cuda_row_shape {
     static constexpr int V = V_, LANES = LANES_, PACKS = PACKS_ > 0 ? PACKS_ : 1;
     static constexpr int THREADS = LANES < 128 ? 128 : LANES;
     static constexpr int ROWS = THREADS / LANES; /* of a block */
+    static constexpr int BLOCKS = 512 / THREADS; /* at once on a multiprocessor: up to 128 registers a thread */
     template <typename T> using row = cuda_row<T, V, LANES, PACKS>;
     /* blocks for so many rows; a kernel strides by gridDim.x * ROWS */
     static unsigned blocks(int64_t rows) {
@@ -226,18 +235,22 @@ template <int V_, int LANES_, int PACKS_> struct cuda_row_shape {
     }
 };
 
-/* Longest row that cuda_with_row holds: 64 KiB, a block of 1024 threads with 64 bytes each. */
-template <typename T> constexpr int64_t cuda_row_most = static_cast<int64_t>(65536 / sizeof(T));
+/* Does cuda_with_row hold rows of n? Those of whole packs of 16 bytes up to four times as long. */
+template <typename T> static inline bool cuda_row_fits(int64_t n) {
+    return n <= (sizeof(T) == 8 ? 1024 : 4096) * (n % cuda_pack_size<T> == 0 ? 4 : 1);
+}
 
-/* use(cuda_row_shape<...>()) with the shape for rows of n, which are whole packs of V. Up to 256 elements of a warp's lanes, up to 4 KiB of
- * a warp, then of a block: what a thread holds is at most 128 bytes (64 in a block), so that a kernel with two rows does not spill. */
+/* use(cuda_row_shape<...>()) with the shape for rows of n, which are whole packs of V: 8 lanes, a warp, or a block. A thread holds at most
+ * 32 registers of a row, so that a kernel with two rows does not spill. */
 template <typename T, int V, typename F> static inline int cuda_with_row_of(int64_t n, F use) {
-    constexpr int D = sizeof(T) == 8 ? 2 : 1;
+    constexpr int D = sizeof(T) == 8 ? 4 : 1;
     if (n <= 32) return use(cuda_row_shape<V, 8, 4 / V>());
     if (n <= 256) return use(cuda_row_shape<V, 32, 8 / V>());
-    if (n <= 1024 / D) return use(cuda_row_shape<V, 32, 32 / D / V>());
-    if (n <= 4096 / D) return use(cuda_row_shape<V, 256, 16 / D / V>());
-    return use(cuda_row_shape<V, 1024, 16 / D / V>());
+    if constexpr (D == 1)
+        if (n <= 1024) return use(cuda_row_shape<V, 32, 32 / V>());
+    if constexpr (V > 1)
+        if (n > 4096 / D) return use(cuda_row_shape<V, 512, 32 / D / V>());
+    return use(cuda_row_shape<V, 256, 16 / D / V>());
 }
 template <typename T, typename F> static inline int cuda_with_row(int64_t n, F use) {
     if (n % cuda_pack_size<T> == 0) return cuda_with_row_of<T, cuda_pack_size<T>>(n, use);

@@ -119,7 +119,11 @@ int reduce_forward(const struct flow_call *call);
 void reduce_means(const struct flow_call *call, void *means);
 int reduce_backward(const struct flow_call *call);
 
-/* softmax: rows [outer, n, inner], summed over n. log: log_softmax. */
+/* softmax, log_softmax (log): x seen as [outer, n, inner], summed over n. */
+struct softmax_plan {
+    int64_t outer, n, inner;
+    bool log;
+};
 struct softmax_table {
     void (*rows_f32)(float *y, const float *x, int64_t rows, int64_t n, bool log);
     void (*rows_f64)(double *y, const double *x, int64_t rows, int64_t n, bool log);

@@ -7,12 +7,6 @@ struct softmax_attrs {
     int64_t axis;
 };
 
-/* x seen as [outer, n, inner] */
-struct softmax_plan {
-    int64_t outer, n, inner;
-    bool log;
-};
-
 static const struct flow_port inputs[] = {{"x", "logits, of any shape", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port outputs[] = {{"y", "of the shape of x", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_attr attributes[] = {
