@@ -5,14 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-struct fbank_priv {
-    struct fbank_sizes sizes;
-    const struct fbank_functions *functions;
-    int64_t held, origin, after, parts;
-    int64_t scratch;     /* bytes a part */
-    int64_t back, reach; /* backward: bytes a part; samples from the first frame's start to the last one's end */
-};
-
 static const struct flow_port inputs[] = {
     {"x", "waves, in [-1, 1]", "B S", FLOW_TYPES_FLOAT, 0},
 };

@@ -53,4 +53,12 @@ struct fbank_functions {
 };
 ISA_DECLARE(struct fbank_functions, fbank_functions);
 
+struct fbank_priv {
+    struct fbank_sizes sizes;
+    const struct fbank_functions *functions;
+    int64_t held, origin, after, parts;
+    int64_t scratch;     /* bytes a part */
+    int64_t back, reach; /* backward: bytes a part; samples from the first frame's start to the last one's end */
+};
+
 #endif

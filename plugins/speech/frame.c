@@ -1,22 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* frame: a long signal in overlapping segments. */
-#include "speech.h"
+#include "frame.h"
 
 #include <string.h>
-
-struct frame_attrs {
-    int64_t size, hop, before;
-    int32_t tail;
-};
-enum { TAIL_ZERO, TAIL_DROP };
-
-struct frame_priv {
-    int64_t inner;  /* elements of one step */
-    int64_t held;   /* steps the state holds */
-    int64_t origin; /* of frame 0 in [held | x]; negative: zeros in front */
-    int64_t after, frames;
-    bool streams, fresh;
-};
 
 static const struct flow_port inputs[] = {
     {"x", "signals [B, S, ...]", NULL, FLOW_TYPES_ANY, 0},

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* frame_stack: neighbouring frames side by side, at a lower rate. */
-#include "speech.h"
+#include "frame.h"
 
 #include <string.h>
-
-struct stack_attrs {
-    int64_t count, stride;
-};
-
-/* The sequence with (count-1)/2 copies of its first row in front is cut like any other. What a stream holds begins `lead` rows before the
- * next output's first; lead is at least 1, so that a stream that holds nothing has not begun. */
-struct stack_priv {
-    int64_t lead, front; /* rows of nothing, copies of the first row; both in front of the held rows in this piece */
-    int64_t held, after, steps;
-};
 
 static const struct flow_port inputs[] = {
     {"x", "frames", "B T D", FLOW_TYPES_ANY, 0},

@@ -5,22 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct fsmn_attrs {
-    int64_t left, right, dilation;
-    bool skip;
-};
-
-struct fsmn_priv {
-    const struct fsmn_functions *functions;
-    int64_t before; /* rows in front of x: of the history, or zeros */
-    int64_t after;  /* rows of them and of x that stay for the next piece */
-    int64_t grain;  /* rows a task */
-    int64_t tasks;  /* a sequence */
-    bool history;
-    int64_t parts, slots;  /* backward: shares of the input's gradient, of the weights' */
-    int64_t sums, scratch; /* bytes of a slot's, of a share's rows */
-};
-
 static const struct flow_port inputs[] = {
     {"x", "sequence", "B T D", FLOW_TYPES_FLOAT, 0},
 };

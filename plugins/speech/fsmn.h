@@ -34,6 +34,22 @@ struct fsmn_functions {
 };
 ISA_DECLARE(struct fsmn_functions, fsmn_functions);
 
+struct fsmn_attrs {
+    int64_t left, right, dilation;
+    bool skip;
+};
+
+struct fsmn_priv {
+    const struct fsmn_functions *functions;
+    int64_t before; /* rows in front of x: of the history, or zeros */
+    int64_t after;  /* rows of them and of x that stay for the next piece */
+    int64_t grain;  /* rows a task */
+    int64_t tasks;  /* a sequence */
+    bool history;
+    int64_t parts, slots;  /* backward: shares of the input's gradient, of the weights' */
+    int64_t sums, scratch; /* bytes of a slot's, of a share's rows */
+};
+
 /* Packed weights are [groups][taps][width]: group g holds the units from fsmn_unit(g) on, the last one overlapping the one before it so
  * that all vectors are whole; below one vector of units the rest is 0. */
 static inline int64_t fsmn_groups(int64_t units, int64_t width) { return (units + width - 1) / width; }

@@ -4,15 +4,6 @@
 
 #include <string.h>
 
-struct istft_priv {
-    struct stft_sizes sizes;
-    const struct stft_functions *functions;
-    struct overlap overlap;
-    int64_t held, parts, scratch;
-    int64_t line; /* backward: bytes of the sums' gradients, and of the envelope */
-    bool streams;
-};
-
 static const struct flow_port inputs[] = {
     {"re", "real part [B, size/2 + 1, T]", "B F T", FLOW_TYPES_FLOAT, 0},
     {"im", "imaginary part; that of bin 0 and, for an even size, of bin size/2 is not read", "B F T", FLOW_TYPES_FLOAT, 0},

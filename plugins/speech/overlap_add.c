@@ -4,19 +4,6 @@
 
 #include <string.h>
 
-struct overlap_attrs {
-    int64_t hop, samples;
-    int32_t window;
-    bool normalize;
-};
-
-struct overlap_priv {
-    const struct overlap_functions *functions;
-    struct overlap overlap;
-    int64_t inner, held, grain;
-    bool streams;
-};
-
 static const struct flow_port inputs[] = {
     {"x", "segments [B, n, L, ...]", NULL, FLOW_TYPES_FLOAT, 0},
 };

@@ -30,4 +30,17 @@ struct overlap_functions {
 };
 ISA_DECLARE(struct overlap_functions, overlap_functions);
 
+struct overlap_attrs {
+    int64_t hop, samples;
+    int32_t window;
+    bool normalize;
+};
+
+struct overlap_priv {
+    const struct overlap_functions *functions;
+    struct overlap overlap;
+    int64_t inner, held, grain;
+    bool streams;
+};
+
 #endif

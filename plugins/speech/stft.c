@@ -5,14 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct stft_priv {
-    struct stft_sizes sizes;
-    const struct stft_functions *functions;
-    int64_t held, lead, after, parts, scratch;
-    int64_t back, reach; /* backward: scratch of a part; samples that frames reach, those before the first included */
-    bool tail;
-};
-
 static const struct flow_port inputs[] = {
     {"x", "waves", "B S", FLOW_TYPES_FLOAT, 0},
 };

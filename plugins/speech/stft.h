@@ -67,6 +67,23 @@ static inline int64_t stft_scratch(const struct stft_sizes *s) { return s->work 
 static inline int64_t istft_round(const struct stft_sizes *s) { return speech_most(16 * s->hop, s->size); }
 int64_t istft_scratch(const struct stft_sizes *sizes);
 
+struct stft_priv {
+    struct stft_sizes sizes;
+    const struct stft_functions *functions;
+    int64_t held, lead, after, parts, scratch;
+    int64_t back, reach; /* backward: scratch of a part; samples that frames reach, those before the first included */
+    bool tail;
+};
+
+struct istft_priv {
+    struct stft_sizes sizes;
+    const struct stft_functions *functions;
+    struct overlap overlap;
+    int64_t held, parts, scratch;
+    int64_t line; /* backward: bytes of the sums' gradients, and of the envelope */
+    bool streams;
+};
+
 #define STFT_ATTRS                                                                                                                 \
     FLOW_ATTR(struct stft_attrs, size, "samples that are transformed; need not be a power of two", FLOW_REQUIRED, 1, 1 << 24),     \
         FLOW_ATTR(struct stft_attrs, hop, "samples between frames", FLOW_REQUIRED, 1, 1 << 24),                                    \
