@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pointers into a block's shared memory that know their array: each access is checked against its bounds and, when races are looked for,
- * against the other threads' accesses. a[i], *a, a + n, &a[i] and atomics work as with plain pointers; members of structures too, of which
- * the race check sees reads alone. `auto x = a[i]` would keep the place, not the value: name the type. */
+ * against the other threads' accesses. a[i], *a, a + n, &a[i] and atomics work as with plain pointers; members of structures can be read,
+ * and structures be written as a whole. `auto x = a[i]` would keep the place, not the value: name the type. */
 #ifndef CUDA_EMULATION_SHARED_H
 #define CUDA_EMULATION_SHARED_H
 
@@ -56,10 +56,27 @@ template <typename T> class shared_cell {
     shared_pointer<T> operator&() const { return shared_pointer<T>(at, array); }
 };
 
+/* One structure: a copy, whose members are read; assigned as a whole it is written. */
+template <typename T> class shared_object : public T {
+    T *at;
+    const shared_array *array;
+
+  public:
+    shared_object(T *place, const shared_array *of) : T(*place), at(place), array(of) {}
+    void operator=(const T &v) const {
+        if (now.check) shared_touch(array, at, sizeof(T), touch::write);
+        *at = v;
+    }
+    void operator=(const shared_object &other) const { *this = static_cast<const T &>(other); }
+    shared_pointer<T> operator&() const { return shared_pointer<T>(at, array); }
+};
+
 template <typename T> class shared_pointer {
     T *at;
     const shared_array *array;
     static const bool plain = std::is_arithmetic<T>::value || std::is_enum<T>::value || std::is_pointer<T>::value;
+
+    using reference = std::conditional_t<plain, shared_cell<T>, std::conditional_t<std::is_const<T>::value, T &, shared_object<T>>>;
 
   public:
     using element = T;
@@ -76,16 +93,17 @@ template <typename T> class shared_pointer {
             shared_outside(array, (c - array->base) / static_cast<long long>(array->element));
         return p;
     }
-    std::conditional_t<plain, shared_cell<T>, T &> operator[](long long i) const {
+    reference operator[](long long i) const {
         T *p = place(i);
         if constexpr (plain) return shared_cell<T>(p, array);
         else {
             if (now.check) shared_touch(array, p, sizeof(T), touch::read);
-            return *p;
+            if constexpr (std::is_const<T>::value) return *p;
+            else return shared_object<T>(p, array);
         }
     }
-    std::conditional_t<plain, shared_cell<T>, T &> operator*() const { return (*this)[0]; }
-    T *operator->() const {
+    reference operator*() const { return (*this)[0]; }
+    const T *operator->() const {
         T *p = place(0);
         if (now.check) shared_touch(array, p, sizeof(T), touch::read);
         return p;
