@@ -329,7 +329,7 @@ static int want_values(struct instance *instance, size_t outputs, int32_t *wante
 static int run_graph(flow_graph *graph, struct instance *instance, const struct flow_tensor *inputs, struct taking *taking,
                      struct report *report) {
     const struct allocator *from = &graph->runtime->from;
-    struct plan_options options = {.streams = 1, .device = FLOW_DEVICE_CPU, .host = &graph->host};
+    struct plan_options options = {.streams = 1, .device = graph_device(graph), .host = &graph->host};
     struct plan *plan = NULL;
     struct context *context = NULL;
     const struct flow_tensor *outputs = NULL;

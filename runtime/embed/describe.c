@@ -179,7 +179,7 @@ int flow_graph_describe(flow_graph *graph, const struct flow_describe_options *o
     int rc = graph_sample(graph, &given, &report, &instance);
     if (rc < 0) return errors_end(&report, errors, rc);
     struct plan_options options_of_plan = {
-        .streams = given.streams > 0 ? given.streams : 1, .device = FLOW_DEVICE_CPU, .host = &graph->host};
+        .streams = given.streams > 0 ? given.streams : 1, .device = graph_device(graph), .host = &graph->host};
     struct plan *plan = NULL;
     rc = plan_new(from, instance, &options_of_plan, &report, &plan);
     if (rc == 0) {

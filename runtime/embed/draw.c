@@ -38,7 +38,7 @@ static int fill_shapes(const struct instance_samples *samples, const struct inst
 static int fill_streams(flow_graph *graph, const struct instance *instance, int32_t streams, struct report *report, struct arena *arena,
                         struct draw_options *options) {
     struct plan *plan = NULL;
-    struct plan_options of_plan = {.streams = streams > 0 ? streams : 1, .device = FLOW_DEVICE_CPU, .host = &graph->host};
+    struct plan_options of_plan = {.streams = streams > 0 ? streams : 1, .device = graph_device(graph), .host = &graph->host};
     int32_t *stream = arena_array(arena, graph->network->node_count + 1, sizeof *stream);
     int rc = stream ? plan_new(&graph->runtime->from, instance, &of_plan, report, &plan) : report_memory(report);
     if (rc < 0) return rc;

@@ -21,8 +21,9 @@ struct flow_runtime {
     struct allocator from;
     struct logger log;
     struct registry *registry;
-    pthread_mutex_t lock; /* guards device and loop, which are made when first needed */
-    struct device *device;
+    pthread_mutex_t lock;             /* guards device and loop, which are made when first needed */
+    const struct device_entry *apart; /* of a device that is not the CPU; NULL */
+    struct device *device, *cpu;      /* the same where graphs run on the CPU */
     struct io_loop *loop;
     struct trace *trace; /* NULL */
     int threads;
@@ -57,6 +58,8 @@ int must_use runtime_loop(flow_runtime *runtime, struct report *report, struct i
 int must_use weights_take(flow_graph *graph, const char *path, bool strict, struct report *report);
 int must_use weights_take_image(flow_graph *graph, struct tensor_file *file, struct report *report);
 
+/* The kind of device that its runtime has: FLOW_DEVICE_*. */
+static inline int32_t graph_device(const flow_graph *graph) { return graph->runtime->device->api->kind; }
 /* The options every instance of this graph is made with; streaming fields are left zero. */
 struct instance_options graph_instance_options(const flow_graph *graph);
 /* An instance with the extents that the options name and usual ones for the other symbols; the report is begun anew for each attempt. */

@@ -9,6 +9,8 @@
 
 struct instance_options graph_instance_options(const flow_graph *graph) {
     return (struct instance_options){.host = &graph->host,
+                                     .device = graph_device(graph),
+                                     .cpu = graph_device(graph) == FLOW_DEVICE_CPU ? NULL : graph->runtime->cpu->host,
                                      .log = &graph->runtime->log,
                                      .phase = FLOW_PHASE_INFERENCE,
                                      .precision = graph->precision,

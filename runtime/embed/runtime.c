@@ -3,7 +3,29 @@
 #include "embed/text_out.h"
 #include "graph/schema.h"
 
+#include <flow/version.h>
+
 #include <string.h>
+
+/* The object of a device; what it says when it cannot be used. The device itself is made when the first graph is read. */
+static int open_device(flow_runtime *runtime, const char *name, struct report *report) {
+    struct text why;
+    const void *extension = NULL;
+    text_init(&why, &runtime->from);
+    int rc = registry_device(runtime->registry, name, DEVICE_EXTENSION, &extension, &why);
+    const struct device_entry *entry = extension;
+    if (rc == 0 && (entry->size < sizeof *entry || strcmp(entry->version, FLOW_VERSION_TEXT) != 0)) {
+        text_format(&why, "its object is of libflow %s, this is %s", entry->size < sizeof *entry ? "another version" : entry->version,
+                    FLOW_VERSION_TEXT);
+        rc = FLOW_ERROR_PLUGIN;
+    }
+    if (rc < 0) report_add(report, rc, (struct position){0}, "device '%s': %s", name, why.failed || !why.at ? status_text(rc) : why.at);
+    else runtime->apart = entry;
+    text_free(&why);
+    if (rc < 0) return rc;
+    struct device *unused;
+    return runtime_device(runtime, 0, report, &unused);
+}
 
 int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **errors, flow_runtime **out) {
     struct flow_runtime_options given = {.size = sizeof given};
@@ -12,10 +34,11 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
     struct report report;
     errors_begin(&report, &from);
     *out = NULL;
-    if (given.device && strcmp(given.device, "cpu") != 0)
+    bool cuda = given.device && strcmp(given.device, "cuda") == 0;
+    if (given.device && strcmp(given.device, "cpu") != 0 && !cuda)
         return errors_end(&report, errors,
                           report_add(&report, FLOW_ERROR_UNSUPPORTED, (struct position){0},
-                                     "device '%s' is not in this build; there is 'cpu'", given.device));
+                                     "there is no device '%s'; there are 'cpu' and 'cuda'", given.device));
     if (given.threads < 0 || given.threads > 1024)
         return errors_end(&report, errors,
                           report_add(&report, FLOW_ERROR_USAGE, (struct position){0},
@@ -33,11 +56,12 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
             pthread_mutex_destroy(&runtime->lock);
         }
     }
-    if (rc == 0 && given.trace_events && (rc = runtime_trace(runtime, given.trace_events, &report)) < 0) {
-        flow_runtime_free(runtime);
-        runtime = NULL;
+    if (rc == 0) {
+        if (given.trace_events) rc = runtime_trace(runtime, given.trace_events, &report);
+        if (rc == 0 && cuda) rc = open_device(runtime, "cuda", &report);
+        if (rc < 0) flow_runtime_free(runtime), runtime = NULL;
     }
-    if (rc < 0) memory_free(&from, runtime, sizeof *runtime);
+    if (rc < 0 && runtime) memory_free(&from, runtime, sizeof *runtime);
     else *out = runtime;
     /* The report's allocator is `from`, on this stack: errors_end copies it. */
     return errors_end(&report, errors, rc);
@@ -46,12 +70,21 @@ int flow_runtime_new(const struct flow_runtime_options *options, flow_errors **e
 void flow_runtime_free(flow_runtime *runtime) {
     if (!runtime) return;
     if (runtime->loop) io_loop_free(runtime->loop);
-    if (runtime->device) runtime->device->api->free(runtime->device);
+    if (runtime->device && runtime->device != runtime->cpu) runtime->device->api->free(runtime->device);
+    if (runtime->cpu) runtime->cpu->api->free(runtime->cpu);
     trace_free(runtime->trace);
     registry_free(runtime->registry);
     pthread_mutex_destroy(&runtime->lock);
     struct allocator from = runtime->from;
     memory_free(&from, runtime, sizeof *runtime);
+}
+
+static int make_apart(flow_runtime *runtime, struct report *report) {
+    struct device_opening opening = {.from = &runtime->from, .cpu = runtime->cpu, .trace = runtime->trace};
+    int rc = runtime->apart->open(&opening, &runtime->device);
+    if (rc < 0) report_add(report, rc, (struct position){0}, "device 'cuda': %s", opening.why[0] ? opening.why : status_text(rc));
+    if (rc < 0) runtime->cpu->api->free(runtime->cpu), runtime->cpu = NULL;
+    return rc;
 }
 
 int runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *report, struct device **out) {
@@ -60,8 +93,10 @@ int runtime_device(flow_runtime *runtime, int threads_of_graph, struct report *r
     if (!runtime->device) {
         struct device_cpu_options options = {
             .threads = runtime->threads ? runtime->threads : threads_of_graph, .isa = -1, .trace = runtime->trace};
-        rc = device_cpu_new(&runtime->from, &options, &runtime->device);
+        rc = device_cpu_new(&runtime->from, &options, &runtime->cpu);
         if (rc < 0) report_add(report, rc, (struct position){0}, "the CPU device could not be set up: %s", status_text(rc));
+        else if (runtime->apart) rc = make_apart(runtime, report);
+        else runtime->device = runtime->cpu;
     }
     *out = runtime->device;
     pthread_mutex_unlock(&runtime->lock);

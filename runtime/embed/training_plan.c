@@ -47,7 +47,7 @@ int training_peak(flow_graph *graph, const struct instance *like, bool keep_all,
         rc = instance_new(from, network, &options, report, &instance);
     }
     if (rc == 0) rc = differentiate(training, instance, report);
-    struct plan_options options = {.streams = 1, .device = FLOW_DEVICE_CPU, .host = &graph->host};
+    struct plan_options options = {.streams = 1, .device = graph_device(graph), .host = &graph->host};
     if (rc == 0) rc = plan_new(from, instance, &options, report, &plan);
     if (rc == 0) *bytes = plan->bytes;
     plan_free(plan);

@@ -82,20 +82,29 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 static int bind_loop(struct builder *builder, size_t s, struct flow_call *call);
 
+static const struct device_steps on_host = {.copy = exec_copy,
+                                            .widen = exec_widen,
+                                            .narrow = exec_narrow,
+                                            .gather = exec_gather,
+                                            .fill = exec_fill,
+                                            .pass = exec_pass,
+                                            .add = exec_add};
+
 /* Functions by kind of step; the kernel's, or the operator's prepare, by the node. */
-static int (*runner(const struct plan *plan, const struct plan_step *step))(const struct flow_call *) {
+static int (*runner(const struct context *context, const struct plan *plan, const struct plan_step *step))(const struct flow_call *) {
+    const struct device_steps *steps = context->apart ? context->device->steps : &on_host;
     switch (step->kind) {
     case PLAN_KERNEL: return step->kernel->forward;
     case PLAN_BACKWARD: return step->kernel->backward;
     case PLAN_LOOP_BACKWARD: return exec_loop_backward;
-    case PLAN_FILL: return exec_fill;
-    case PLAN_PASS: return exec_pass;
-    case PLAN_ADD: return exec_add;
-    case PLAN_COPY: return exec_copy;
-    case PLAN_WIDEN: return exec_widen;
-    case PLAN_NARROW: return exec_narrow;
+    case PLAN_FILL: return steps->fill;
+    case PLAN_PASS: return steps->pass;
+    case PLAN_ADD: return steps->add;
+    case PLAN_COPY: return steps->copy;
+    case PLAN_WIDEN: return steps->widen;
+    case PLAN_NARROW: return steps->narrow;
     case PLAN_LOOP: return exec_loop;
-    case PLAN_GATHER: return exec_gather;
+    case PLAN_GATHER: return steps->gather;
     case PLAN_PREPARE: return plan->instance->nodes[step->node].entry->op->prepare;
     }
     return NULL;
@@ -128,7 +137,8 @@ static int bind_step(struct builder *builder, size_t s) {
     const struct flow_operator *op = kernel ? node->entry->op : NULL;
     struct record *record = &binding->records[s];
     struct flow_call *call = &record->call;
-    *record = (struct record){.run = runner(binding->plan, step), .context = binding->context, .binding = binding, .step = step};
+    *record = (struct record){
+        .run = runner(binding->context, binding->plan, step), .context = binding->context, .binding = binding, .step = step};
     call->size = sizeof *call;
     call->host = &binding->context->host, call->owner = record;
     struct flow_tensor *in, *param, *state_in;
@@ -160,6 +170,8 @@ static int bind_step(struct builder *builder, size_t s) {
     if (code == 0) code = point(builder, &step->residual, (void **)&call->residual);
     call->activation = step->activation;
     if (code == 0 && step->loop) code = bind_loop(builder, s, call);
+    apart_call(binding, record);
+    if (code == 0 && node && node->hosted && kernel && hosted_bind(binding, record) < 0) code = report_memory(builder->report);
     if (code == 0 && record->context->checked && checked_bind(binding, record) < 0) code = report_memory(builder->report);
     return code;
 }
@@ -178,7 +190,8 @@ static int bind_loop(struct builder *builder, size_t s, struct flow_call *call) 
     if (!loop) return report_memory(builder->report);
     loop->step = step;
     binding->loops[s] = loop;
-    int code = binding_new(binding->context, step->loop->body, builder->report, &loop->body);
+    int32_t stream = binding->around ? binding->stream : step->stream;
+    int code = binding_new(binding->context, step->loop->body, binding, stream, builder->report, &loop->body);
     if (code < 0) return code;
     loop->backward = binding->plan->instance->nodes[step->node].backward;
     loop->in_group = arena_array(&binding->arena, body->input_count, sizeof *loop->in_group);
@@ -305,7 +318,9 @@ static int fill(struct builder *builder) {
         if (device->api->memory_new(device, plan->once_bytes, &binding->once) < 0) return report_memory(builder->report);
     }
     binding->count = plan->step_count, binding->once_count = plan->once_count;
-    int code = find_params(builder);
+    int code = apart_bind(binding);
+    if (code < 0) return report_add(builder->report, code, (struct position){0}, "%s", status_text(code));
+    code = find_params(builder);
     for (size_t s = 0; s < plan->step_count && code == 0; s++) code = bind_step(builder, s);
     if (code == 0) code = make_groups(builder);
     if (code == 0) code = make_segments(builder);
@@ -315,15 +330,17 @@ static int fill(struct builder *builder) {
     binding->segments = arena_copy(arena, builder->segments, builder->segment_count * sizeof *builder->segments);
     binding->state_count = builder->state_count, binding->segment_count = builder->segment_count;
     if (!binding->states || !binding->segments) return report_memory(builder->report);
+    if (apart_bound(binding) < 0) return report_memory(builder->report);
     return binding_label(binding) < 0 ? report_memory(builder->report) : 0;
 }
 
-int binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out) {
+int binding_new(struct context *context, const struct plan *plan, struct binding *around, int32_t stream, struct report *report,
+                struct binding **out) {
     *out = NULL;
     const struct allocator *from = context->from;
     struct binding *binding = memory_new(from, sizeof *binding);
     if (!binding) return report_memory(report);
-    binding->plan = plan, binding->context = context;
+    binding->plan = plan, binding->context = context, binding->around = around, binding->stream = stream;
     arena_init(&binding->arena, from);
     struct builder builder = {.binding = binding, .report = report};
     int code = fill(&builder);
@@ -339,6 +356,7 @@ void binding_free(struct binding *binding) {
     if (!binding) return;
     for (size_t s = 0; binding->loops && s < binding->plan->step_count; s++)
         if (binding->loops[s]) binding_free(binding->loops[s]->body);
+    apart_free(binding);
     struct device *device = binding->context->device;
     if (binding->once) device->api->memory_free(device, binding->once, binding->plan->once_bytes);
     const struct allocator *from = binding->context->from;

@@ -9,9 +9,17 @@ int context_new(const struct allocator *from, struct model *model, struct contex
     if (!context) return FLOW_ERROR_MEMORY;
     context->from = from, context->model = model, context->device = model_device(model);
     context->host = *context->device->host;
+    context->apart = context->device->api->apart ? context->device->api : NULL;
     context->host.size = (uint32_t)sizeof context->host;
     context->host.fail = context_fail, context->host.fail_at = context_fail_at;
     context->host.cancelled = context_cancelled, context->host.log = context_log;
+    context->cpu_host = context->host;
+    if (context->apart) {
+        const struct flow_host *cpu = context->device->cpu->host;
+        context->cpu_host = *cpu, context->cpu_host.size = (uint32_t)sizeof context->cpu_host;
+        context->cpu_host.fail = context_fail, context->cpu_host.fail_at = context_fail_at;
+        context->cpu_host.cancelled = context_cancelled, context->cpu_host.log = context_log;
+    }
     atomic_init(&context->cancel, 0);
     atomic_init(&context->failed, 0);
     *out = context;
@@ -45,6 +53,7 @@ void context_free(struct context *context) {
         context->bindings = binding->next;
         binding_free(binding);
     }
+    apart_context_free(context);
     context_room_free(context, &context->arena);
     for (size_t o = 0; o < context->output_count; o++) context_room_free(context, &context->outputs[o]);
     for (size_t i = 0; i < context->stage_count; i++) context_room_free(context, &context->stages[i]);
@@ -79,6 +88,12 @@ void context_reset(struct context *context) {
 void context_cancel(struct context *context) { atomic_store_explicit(&context->cancel, 1, memory_order_relaxed); }
 
 void context_uncancel(struct context *context) { atomic_store_explicit(&context->cancel, 0, memory_order_relaxed); }
+
+void context_capture(struct context *context, bool on) { context->uncaptured = !on; }
+
+void context_captured(const struct context *context, uint64_t *captures, uint64_t *replays) {
+    *captures = context->captures, *replays = context->replays;
+}
 
 void context_check(struct context *context, bool finite) { context->checked = true, context->finite = finite; }
 
@@ -119,9 +134,10 @@ int context_set_feed(struct context *context, size_t index, const struct flow_te
     if (!feed_value(context, index) || !plan_bytes(&feed->type, &bytes) || !plan_bytes(value, &room) || bytes != room ||
         feed->type.dtype != value->dtype)
         return FLOW_ERROR_SHAPE;
-    if (bytes) memcpy(feed->buffer.data, value->data, (size_t)bytes);
-    feed->filled = true;
-    return 0;
+    int code = value->device == FLOW_DEVICE_CPU ? device_put(context->device, feed->buffer.data, value->data, bytes)
+                                                : context_move(context, feed->buffer.data, value->data, bytes);
+    feed->filled = code == 0;
+    return code;
 }
 
 /* ---- Binding ---- */
@@ -146,7 +162,8 @@ int context_output(struct context *context, size_t output, void *data, int64_t b
 
 static int make_queues(struct context *context, const struct plan *plan) {
     size_t streams = (size_t)plan->stream_count, events = (size_t)plan->event_count;
-    if (streams < 2) return 0;
+    if (streams < 2 && !context->apart) return 0;
+    if (streams < 1) streams = 1;
     const struct device_api *api = context->device->api;
     int code = lengthen(context->from, (void **)&context->streams, &context->stream_count, streams, sizeof *context->streams);
     if (code == 0) code = lengthen(context->from, (void **)&context->events, &context->event_count, events, sizeof *context->events);
@@ -171,11 +188,12 @@ static int make_room(struct context *context, const struct plan *plan) {
     if (code == 0) code = context_room(context, &context->arena, plan->bytes);
     for (size_t o = 0; o < instance->output_count && code == 0; o++) {
         int64_t bytes;
-        bool given = o < context->given_count && context->given[o].data && !context->checked;
+        bool given = o < context->given_count && context->given[o].data && !context->checked && !context->apart;
         if (!given && plan->outputs[o].place != PLACE_NONE && plan_bytes(&plan->outputs[o].type, &bytes))
             code = context_room(context, &context->outputs[o], bytes);
     }
-    return code == 0 ? make_queues(context, plan) : code;
+    if (code == 0) code = make_queues(context, plan);
+    return code == 0 ? apart_prepare(context, plan) : code;
 }
 
 static void drop_oldest(struct context *context) {
@@ -212,7 +230,7 @@ int context_bind(struct context *context, const struct plan *plan, struct report
     int code = model_fill(context->model, plan->instance, report, NULL);
     if (code < 0) return code;
     if (make_room(context, plan) < 0) return report_memory(report);
-    code = binding_new(context, plan, report, &binding);
+    code = binding_new(context, plan, NULL, 0, report, &binding);
     if (code < 0) return code;
     code = states_bind(binding, report);
     if (code == 0) code = binding_once(binding, report);

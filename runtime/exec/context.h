@@ -16,6 +16,7 @@ struct record {
     int (*run)(const struct flow_call *call);
     int (*kernel)(const struct flow_call *call); /* checked contexts: what `run`, which looks round it, calls */
     struct checked *checked;
+    struct hosted *hosted; /* NULL: its kernel runs where the plan does */
     struct context *context;
     struct binding *binding;
     const struct plan_step *step;
@@ -92,6 +93,26 @@ struct binding {
     double within;                     /* seconds spent in the records of a loop's body */
     const struct trace_label **labels; /* by step, for the trace; NULL: none is written */
     uint64_t used;
+    struct apart *apart;    /* what a device apart needs; NULL */
+    struct binding *around; /* a loop's body: of the loop's plan; NULL */
+    int32_t stream;         /* a loop's body: whose calls are on it */
+};
+
+/* Of the binding of a whole plan and those of the loops in it, together: what is found wrong on the device, in one slot a binding. */
+enum { CAPTURES = 4 };
+struct apart {
+    struct flow_fault *fault, *fault_stage; /* on the device; its copy on the host */
+    int32_t slots, fault_count;             /* given to bindings; there are */
+    struct binding **by_slot;
+    bool capturable;   /* its launches can be captured and replayed */
+    const char *whole; /* else: why not */
+    struct {
+        uint64_t key; /* of all addresses and extents */
+        struct device_graph *graph;
+    } captured[CAPTURES];
+    uint64_t seen[CAPTURES]; /* keys of runs that were queued call by call */
+    int next, seen_next;     /* the places that are given next */
+    struct event *marks[2];  /* round the call in hand, where times are taken */
 };
 
 struct buffer {
@@ -146,16 +167,58 @@ struct context {
     size_t event_count;
     uint64_t run, clock;
     bool profiling, broken;
+    bool uncaptured;        /* every run is queued call by call */
     bool checked, finite;   /* see context_check */
     bool guarded;           /* checked: buffers have guards for the current plan */
     struct profile profile; /* while profiling */
     struct context_times *times;
     size_t times_count;
+    /* A device apart. */
+    const struct device_api *apart; /* its functions; NULL: memory is the host's */
+    struct flow_host cpu_host;      /* for kernels of the CPU */
+    struct buffer *mirrors;         /* by network output: on the host */
+    size_t mirror_count;
+    struct buffer number, number_stage; /* the run's, on the device and on the host */
+    struct buffer counting;             /* 0, 1, 2 ..: iterations of loops, on the device */
+    int64_t counted;
+    struct event *fork, *join;  /* the first stream goes before the others, and after */
+    uint64_t captures, replays; /* made so far */
 };
 
 /* context.c: a buffer at least so large; its contents are lost when it grows. */
 int must_use context_room(struct context *context, struct buffer *buffer, int64_t bytes);
 void context_room_free(struct context *context, struct buffer *buffer);
+
+/* apart.c: on a device whose memory is not the host's. */
+int must_use apart_bind(struct binding *binding);  /* before the steps are bound; `around` is known */
+int must_use apart_bound(struct binding *binding); /* all of it is bound */
+void apart_free(struct binding *binding);
+void apart_call(struct binding *binding, struct record *record); /* what every call there is given */
+int must_use apart_prepare(struct context *context, const struct plan *plan);
+void apart_context_free(struct context *context);
+/* One run: everything queued on streams, and done when it returns. */
+int apart_run(struct binding *binding);
+int must_use apart_timed(struct binding *binding, struct record *record, double *seconds); /* one call, by events */
+/* Memory of the host for an output. */
+int must_use apart_mirror(struct context *context, size_t output, int64_t bytes);
+/* Within one memory, whichever it is; done when it returns. */
+int must_use context_move(struct context *context, void *to, const void *from, int64_t bytes);
+/* Of strided tensors of one type. */
+int must_use context_spread(struct context *context, const struct flow_tensor *to, const struct flow_tensor *from);
+/* Initial values into memory of the device. */
+int must_use context_initialise(struct context *context, const struct flow_tensor *type, const char *init, uint64_t seed, char *why,
+                                size_t size);
+/* On the call's stream, or at once where memory is the host's. */
+int must_use call_move(const struct flow_call *call, void *to, const void *from, int64_t bytes);
+int must_use call_clear(const struct flow_call *call, void *to, int64_t bytes);
+int must_use call_spread(const struct flow_call *call, const struct flow_tensor *to, const struct flow_tensor *from);
+int must_use call_add(const struct flow_call *call, const struct flow_tensor *to, const void *from); /* `from`: row-major */
+int must_use call_read(const struct flow_call *call, void *to, const void *from, int64_t bytes);     /* waits */
+struct stream *call_stream(const struct flow_call *call);
+
+/* hosted.c: nodes that the device has no kernel for run on the CPU, between two copies. */
+int must_use hosted_bind(struct binding *binding, struct record *record);
+void hosted_free(struct context *context, struct record *record);
 
 /* checked.c: checked contexts only. */
 enum { CHECKED_GUARD = 64 };
@@ -175,7 +238,9 @@ int must_use checked_tensors_after(struct record *record);
 static inline int record_run(struct record *record) { return record->run(&record->call); }
 
 /* bind.c */
-int must_use binding_new(struct context *context, const struct plan *plan, struct report *report, struct binding **out);
+/* `around`: of a loop's plan, whose body this is, on its stream; NULL. */
+int must_use binding_new(struct context *context, const struct plan *plan, struct binding *around, int32_t stream, struct report *report,
+                         struct binding **out);
 void binding_free(struct binding *binding);
 /* Points the pointers of one group at `base`. */
 static inline void binding_point(struct binding *binding, struct group *group, char *base) {
@@ -195,14 +260,16 @@ int must_use binding_label(struct binding *binding);
 
 /* outputs.c: where this run's outputs go, before it, and what they are, after it. */
 int must_use outputs_begin(struct binding *binding, const struct flow_tensor *inputs, struct report *report);
-void *outputs_data(const struct context *context, int32_t output);
+void *outputs_data(const struct context *context, int32_t output); /* where the calls write it */
 void outputs_end(struct binding *binding);
 
 /* once.c: what is computed when a plan is bound. */
 int must_use binding_once(struct binding *binding, struct report *report);
 
 /* run.c */
-int binding_run(struct binding *binding, uint64_t run); /* all records of a run on this thread */
+/* All records of a run on this thread; on a device apart the number there is *run_at * scale + offset. */
+int binding_run(struct binding *binding, uint64_t run, uint64_t scale, uint64_t offset);
+int run_segment(void *segment); /* a struct segment, as a launch */
 int context_fail(void *owner, int code, const char *format, ...) printf_like(3, 4);
 int context_fail_at(void *owner, const char *name, int code, const char *format, ...) printf_like(4, 5);
 bool context_cancelled(void *owner);
@@ -214,6 +281,10 @@ int context_report(struct context *context, int code, struct report *report);
 int exec_loop(const struct flow_call *call);
 /* The i-th slice along an axis, that axis left out. */
 struct flow_tensor exec_slice(const struct flow_tensor *t, int32_t axis, int64_t i);
+/* The number of an iteration in memory that calls read (`room`: where the host's is written); a slice, row-major; one iteration. */
+int must_use loop_index(const struct flow_call *call, void *room, int64_t i, void **at);
+int must_use loop_slice(const struct flow_call *call, const struct flow_tensor *of, int32_t axis, int64_t i, int64_t stage, void **at);
+int loop_body_run(const struct flow_call *call, struct binding *body, int64_t iterations, int64_t i);
 /* loop_backward.c */
 int exec_loop_backward(const struct flow_call *call);
 /* state.c: room for what the plan's states and feeds become; before and after a run. */
@@ -237,10 +308,13 @@ void tensor_convert(void *to, int32_t to_dtype, const void *from, int32_t from_d
 int must_use tensor_initialise(const struct allocator *from, const struct flow_tensor *type, const char *init, uint64_t seed, char *why,
                                size_t size);
 
+/* The same for memory of a device; `from`: where the host's memory comes from. */
+int must_use device_initialise(struct device *device, const struct allocator *from, const struct flow_tensor *type, const char *init,
+                               uint64_t seed, char *why, size_t size);
+
 /* model.c */
 int must_use model_packed(struct model *model, const struct plan_packed *about, int (*prepare)(const struct flow_call *call),
                           struct flow_call *call);
-struct device *model_device(const struct model *model);
 /* A 16-bit parameter as f32; NULL without memory. The parameter has been filled. */
 void *model_wide(struct model *model, const char *name);
 

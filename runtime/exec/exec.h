@@ -14,6 +14,7 @@ struct model;
 struct context;
 
 int must_use model_new(const struct allocator *from, struct device *device, struct model **out);
+struct device *model_device(const struct model *model);
 void model_free(struct model *model); /* when the last that shares from it is freed, too */
 /* What borrowed values lie in: released with the model. */
 void model_keep(struct model *model, void *kept, void (*release)(void *kept));
@@ -55,6 +56,10 @@ void context_reset(struct context *context); /* states, feeds and run number as 
 /* From any thread or signal handler: the run under way, else the next one, ends with FLOW_ERROR_CANCELLED. */
 void context_cancel(struct context *context);
 void context_uncancel(struct context *context);
+/* On a device apart: whether launches that come again are captured into a graph and replayed (as they are from the start), and how often
+ * that was done. */
+void context_capture(struct context *context, bool on);
+void context_captured(const struct context *context, uint64_t *captures, uint64_t *replays);
 /* Before anything is bound; plans must be made with `checked`. Each call is looked round: guard bytes on both sides of all memory it may
  * write, outputs and workspace poisoned before, inputs and parameters unchanged after, outputs wholly written; `finite`: no NaN from finite
  * inputs. What a kernel does wrong ends the run, naming node, operator and buffer. */
@@ -74,6 +79,8 @@ int must_use context_trace(struct context *context, const struct flow_tensor *in
 
 /* Ties the plan to the context: prepares what is not packed yet, sizes arena, states and outputs. Plans of one network only. Does little
  * when the plan was bound before: a context remembers its last plans, so that pieces of a few sizes may take turns. */
+/* A tensor in memory of the context's device as the host sees it: itself, or a copy that stays until the next one of `slot`. */
+int must_use context_look(struct context *context, size_t slot, const struct flow_tensor *there, struct flow_tensor *here);
 int must_use context_bind(struct context *context, const struct plan *plan, struct report *report);
 /* Before a plan is freed: what was bound to it goes. */
 void context_forget(struct context *context, const struct plan *plan);

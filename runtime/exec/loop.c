@@ -26,21 +26,28 @@ static bool is_carried(const struct plan_loop *plan, size_t inputs, int32_t outp
     return false;
 }
 
-static char *input_at(const struct flow_call *call, struct loop_binding *loop, size_t p, int64_t i) {
+int loop_index(const struct flow_call *call, void *room, int64_t i, void **at) {
+    const struct context *context = ((const struct record *)call->owner)->context;
+    if (context->apart) *at = (char *)context->counting.data + i * 8;
+    else *at = memcpy(room, &i, sizeof i);
+    return 0;
+}
+
+int loop_slice(const struct flow_call *call, const struct flow_tensor *of, int32_t axis, int64_t i, int64_t stage, void **at) {
+    struct flow_tensor part = exec_slice(of, axis, i);
+    *at = part.data;
+    if (stage < 0) return 0;
+    struct flow_tensor packed = plan_packed_type(&part);
+    *at = packed.data = (char *)call->workspace + stage;
+    return call_spread(call, &packed, &part);
+}
+
+static int input_at(const struct flow_call *call, struct loop_binding *loop, size_t p, int64_t i, void **at) {
     const struct plan_loop *plan = loop->step->loop;
-    char *workspace = call->workspace;
-    if ((int32_t)p == plan->index_input) {
-        memcpy(workspace + plan->index, &i, sizeof i);
-        return workspace + plan->index;
-    }
-    if (plan->over[p] >= 0) {
-        struct flow_tensor part = exec_slice(&call->in[p], plan->over[p], i);
-        if (plan->stage[p] < 0) return part.data;
-        tensor_copy(workspace + plan->stage[p], &part);
-        return workspace + plan->stage[p];
-    }
-    if (plan->carry[p] >= 0 && i > 0) return loop->now[plan->carry[p]];
-    return call->in[p].data;
+    if ((int32_t)p == plan->index_input) return loop_index(call, (char *)call->workspace + plan->index, i, at);
+    if (plan->over[p] >= 0) return loop_slice(call, &call->in[p], plan->over[p], i, plan->stage[p], at);
+    *at = plan->carry[p] >= 0 && i > 0 ? loop->now[plan->carry[p]] : call->in[p].data;
+    return 0;
 }
 
 /* Even iterations from the end write the node's own output, so that a loop that is not ended early copies nothing. */
@@ -60,26 +67,34 @@ static void point(struct binding *body, int32_t group, char *base) {
     if (group >= 0) binding_point(body, &body->groups[group], base);
 }
 
-static void put_slice(const struct flow_tensor *out, int32_t axis, int64_t i, const char *from) {
-    int64_t outer = 1, inner = dtype_bytes(out->dtype);
-    for (int32_t a = 0; a < axis; a++) outer *= out->shape[a];
-    for (int32_t a = axis + 1; a < out->rank; a++) inner *= out->shape[a];
-    if (!inner) return;
-    char *to = (char *)out->data + i * inner;
-    for (int64_t k = 0; k < outer; k++) memcpy(to + k * out->shape[axis] * inner, from + k * inner, (size_t)inner);
+static int put_slice(const struct flow_call *call, const struct flow_tensor *out, int32_t axis, int64_t i, char *from) {
+    struct flow_tensor part = exec_slice(out, axis, i), packed = plan_packed_type(&part);
+    packed.data = from;
+    return call_spread(call, &part, &packed);
 }
 
-static void zero(const struct flow_tensor *t) {
+static int zero(const struct flow_call *call, const struct flow_tensor *t) {
     int64_t bytes;
-    if (t->data && plan_bytes(t, &bytes)) memset(t->data, 0, (size_t)bytes);
+    return t->data && plan_bytes(t, &bytes) ? call_clear(call, t->data, bytes) : 0;
 }
 
 /* What no iteration writes is zero; a carried value that nothing replaced is the first one. */
-static void start_values(const struct flow_call *call, const struct plan_loop *plan, size_t inputs, size_t outputs) {
-    for (size_t o = 0; o < outputs; o++)
-        if ((plan->collect[o] >= 0 && plan->until >= 0) || plan->iterations == 0) zero(&call->out[o]);
-    for (size_t i = 0; i < inputs && plan->iterations == 0; i++)
-        if (plan->carry[i] >= 0 && call->in[i].data) tensor_copy(call->out[plan->carry[i]].data, &call->in[i]);
+static int start_values(const struct flow_call *call, const struct plan_loop *plan, size_t inputs, size_t outputs) {
+    int code = 0;
+    for (size_t o = 0; o < outputs && code == 0; o++)
+        if ((plan->collect[o] >= 0 && plan->until >= 0) || plan->iterations == 0) code = zero(call, &call->out[o]);
+    for (size_t i = 0; i < inputs && plan->iterations == 0 && code == 0; i++) {
+        if (plan->carry[i] < 0 || !call->in[i].data) continue;
+        struct flow_tensor packed = plan_packed_type(&call->in[i]);
+        packed.data = call->out[plan->carry[i]].data;
+        code = call_spread(call, &packed, &call->in[i]);
+    }
+    return code;
+}
+
+int loop_body_run(const struct flow_call *call, struct binding *body, int64_t iterations, int64_t i) {
+    uint64_t most = (uint64_t)iterations, now = (uint64_t)i;
+    return binding_run(body, call->run * most + now, call->run_scale * most, call->run_offset * most + now);
 }
 
 static int iterate(const struct flow_call *call, struct loop_binding *loop, size_t inputs, size_t outputs, int64_t i) {
@@ -87,20 +102,22 @@ static int iterate(const struct flow_call *call, struct loop_binding *loop, size
     struct binding *body = loop->body;
     char *kept = call->saved ? (char *)call->saved + 64 + i * plan->kept_bytes : NULL;
     for (size_t p = 0; p < inputs; p++) {
-        char *at = input_at(call, loop, p, i);
+        void *at;
         int64_t bytes;
+        int code = input_at(call, loop, p, i, &at);
         point(body, loop->in_group[p], at);
-        if (kept && plan->kept[p] >= 0 && plan_bytes(&call->in[p], &bytes) && bytes) memcpy(kept + plan->kept[p], at, (size_t)bytes);
+        if (code == 0 && kept && plan->kept[p] >= 0 && plan_bytes(&call->in[p], &bytes))
+            code = call_move(call, kept + plan->kept[p], at, bytes);
+        if (code < 0) return code;
     }
     for (size_t o = 0; o < outputs; o++) {
         loop->now[o] = output_at(call, loop, o, i);
         point(body, loop->out_group[o], loop->now[o]);
     }
-    int code = binding_run(body, call->run * (uint64_t)plan->iterations + (uint64_t)i);
-    if (code < 0) return code;
-    for (size_t o = 0; o < outputs; o++)
-        if (plan->collect[o] >= 0 && plan->spare[o] >= 0) put_slice(&call->out[o], plan->collect[o], i, loop->now[o]);
-    return 0;
+    int code = loop_body_run(call, body, plan->iterations, i);
+    for (size_t o = 0; o < outputs && code == 0; o++)
+        if (plan->collect[o] >= 0 && plan->spare[o] >= 0) code = put_slice(call, &call->out[o], plan->collect[o], i, loop->now[o]);
+    return code;
 }
 
 int exec_loop(const struct flow_call *call) {
@@ -109,20 +126,24 @@ int exec_loop(const struct flow_call *call) {
     const struct network *network = plan->body->instance->network;
     size_t inputs = network->input_count, outputs = network->output_count;
     point(loop->body, loop->arena_group, call->workspace);
-    start_values(call, plan, inputs, outputs);
+    int code = start_values(call, plan, inputs, outputs);
     int64_t made = 0;
-    while (made < plan->iterations) {
-        int code = iterate(call, loop, inputs, outputs, made);
+    while (made < plan->iterations && code == 0) {
+        code = iterate(call, loop, inputs, outputs, made);
         if (code < 0) return code;
         made++;
-        if (plan->until >= 0 && *(const uint8_t *)loop->now[plan->until]) break;
+        uint8_t over = 0;
+        if (plan->until >= 0) code = call_read(call, &over, loop->now[plan->until], 1);
+        if (over) break;
     }
-    for (size_t o = 0; o < outputs && made > 0; o++) {
+    for (size_t o = 0; o < outputs && made > 0 && code == 0; o++) {
         int64_t bytes;
         if (plan->collect[o] >= 0 || !is_carried(plan, inputs, (int32_t)o) || loop->now[o] == call->out[o].data) continue;
-        if (plan_bytes(&call->out[o], &bytes) && bytes) memcpy(call->out[o].data, loop->now[o], (size_t)bytes);
+        if (plan_bytes(&call->out[o], &bytes)) code = call_move(call, call->out[o].data, loop->now[o], bytes);
     }
-    if (call->saved) memcpy(call->saved, &made, sizeof made);
-    if (call->out_count > outputs && call->out[outputs].data) *(int64_t *)call->out[outputs].data = made;
-    return 0;
+    void *at;
+    if (code == 0) code = loop_index(call, &made, made, &at);
+    if (code == 0 && call->saved) code = call_move(call, call->saved, at, sizeof made);
+    if (code == 0 && call->out_count > outputs && call->out[outputs].data) code = call_move(call, call->out[outputs].data, at, sizeof made);
+    return code;
 }

@@ -68,6 +68,21 @@ int model_new(const struct allocator *from, struct device *device, struct model 
     return 0;
 }
 
+/* What was given stays on the host. */
+static struct device *giver(const struct model *model) { return model->device->cpu; }
+
+static void copy_free(struct model *model, struct buffer *buffer) {
+    if (buffer->data) giver(model)->api->memory_free(giver(model), buffer->data, buffer->bytes);
+    *buffer = (struct buffer){0};
+}
+
+static int copy_new(struct model *model, int64_t bytes, struct buffer *buffer) {
+    buffer->bytes = bytes > 0 ? bytes : 1;
+    int code = giver(model)->api->memory_new(giver(model), buffer->bytes, &buffer->data);
+    if (code < 0) *buffer = (struct buffer){0};
+    return code;
+}
+
 static void buffer_free(struct model *model, struct buffer *buffer) {
     if (buffer->data) model->device->api->memory_free(model->device, buffer->data, buffer->bytes);
     *buffer = (struct buffer){0};
@@ -91,7 +106,7 @@ void model_share(struct model *model, struct model *base) {
 void model_free(struct model *model) {
     if (!model || atomic_fetch_sub(&model->users, 1) > 1) return;
     for (size_t i = 0; i < model->count; i++) {
-        buffer_free(model, &model->parameters[i]->copy);
+        copy_free(model, &model->parameters[i]->copy);
         buffer_free(model, &model->parameters[i]->own);
         buffer_free(model, &model->parameters[i]->wide);
     }
@@ -132,14 +147,14 @@ static int set_locked(struct model *model, const char *name, const struct flow_t
     struct parameter *parameter = find_or_add(model, name);
     if (!parameter) return FLOW_ERROR_MEMORY;
     if (parameter->value.rank >= 0) return FLOW_ERROR_USAGE;
-    buffer_free(model, &parameter->copy);
+    copy_free(model, &parameter->copy);
     parameter->given.rank = -1, parameter->set = !borrowed;
     bool aligned = (uintptr_t)value->data % (uintptr_t)dtype_bytes(value->dtype) == 0;
     if (borrowed && aligned && plan_contiguous(value)) {
         parameter->given = *value;
         return 0;
     }
-    int code = buffer_new(model, bytes, &parameter->copy);
+    int code = copy_new(model, bytes, &parameter->copy);
     if (code < 0) return code;
     struct flow_tensor packed = plan_packed_type(value);
     packed.data = parameter->copy.data;
@@ -198,11 +213,29 @@ static int refuse_shape(const struct instance *instance, const struct instance_v
                       value->name, what, dtype_name(found->dtype), have, dtype_name(value->type.dtype), want);
 }
 
+/* Values of the host into memory of the device, converted on the way. */
+static int put_converted(struct model *model, void *to, int32_t to_dtype, const void *from, int32_t from_dtype, int64_t count) {
+    const int32_t isa = model->device->host->isa;
+    int64_t bytes = count * dtype_bytes(to_dtype);
+    if (to_dtype == from_dtype) return device_put(model->device, to, from, bytes);
+    if (!model->device->api->apart) {
+        tensor_convert(to, to_dtype, from, from_dtype, count, isa);
+        return 0;
+    }
+    struct buffer aside = {0};
+    int code = copy_new(model, bytes, &aside);
+    if (code < 0) return code;
+    tensor_convert(aside.data, to_dtype, from, from_dtype, count, isa);
+    code = device_put(model->device, to, aside.data, bytes);
+    copy_free(model, &aside);
+    return code;
+}
+
 /* The given tensor as the graph wants it: used where it lies when the type is right, else converted. */
 static int take_given(struct model *model, const struct instance *instance, const struct instance_value *value,
                       const struct flow_tensor *given, struct parameter *parameter, struct report *report) {
     if (!same_shape(given, &value->type)) return refuse_shape(instance, value, given, "the weights hold", report);
-    if (given->dtype == value->type.dtype && !model->trains) {
+    if (given->dtype == value->type.dtype && !model->trains && !model->device->api->apart) {
         parameter->value = plan_packed_type(&value->type);
         parameter->value.data = given->data;
         return 0;
@@ -214,10 +247,9 @@ static int take_given(struct model *model, const struct instance *instance, cons
     int64_t bytes = 0, count = 1;
     if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
     for (int32_t a = 0; a < given->rank; a++) count *= given->shape[a];
-    if (given->dtype == value->type.dtype) memcpy(parameter->own.data, given->data, (size_t)bytes);
-    else tensor_convert(parameter->own.data, value->type.dtype, given->data, given->dtype, count, model->device->host->isa);
+    if (put_converted(model, parameter->own.data, value->type.dtype, given->data, given->dtype, count) < 0) return report_memory(report);
     parameter->value = plan_packed_type(&value->type);
-    parameter->value.data = parameter->own.data;
+    parameter->value.data = parameter->own.data, parameter->value.device = model->device->api->kind;
     return 0;
 }
 
@@ -228,8 +260,8 @@ static bool take_shared(struct model *base, const struct instance_value *value, 
     pthread_mutex_lock(&base->lock);
     struct parameter *found = find(base, value->name);
     struct flow_tensor type = plan_packed_type(&value->type);
-    if (found && found->value.rank < 0 && found->given.rank >= 0 && !base->trains && found->given.dtype == type.dtype &&
-        same_shape(&found->given, &type)) {
+    if (found && found->value.rank < 0 && found->given.rank >= 0 && !base->trains && !base->device->api->apart &&
+        found->given.dtype == type.dtype && same_shape(&found->given, &type)) {
         found->value = type, found->value.data = found->given.data;
         found->used = true;
     }
@@ -244,9 +276,9 @@ static int initialise(struct model *model, const struct instance *instance, cons
     int64_t bytes = 0;
     if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
     struct flow_tensor made = plan_packed_type(&value->type);
-    made.data = parameter->own.data;
+    made.data = parameter->own.data, made.device = model->device->api->kind;
     char why[256];
-    int code = tensor_initialise(model->from, &made, value->init, value->seed, why, sizeof why);
+    int code = device_initialise(model->device, model->from, &made, value->init, value->seed, why, sizeof why);
     if (code == 0) {
         parameter->value = made;
         return 0;
@@ -322,14 +354,27 @@ void model_told(const struct model *model, struct model_told *told) {
 
 /* ---- Packing ---- */
 
+static int widen(struct model *model, struct parameter *parameter, int64_t count) {
+    const struct flow_tensor *value = &parameter->value;
+    int64_t bytes = count * dtype_bytes(value->dtype);
+    if (!model->device->api->apart) return put_converted(model, parameter->wide.data, FLOW_F32, value->data, value->dtype, count);
+    struct buffer aside = {0};
+    int code = copy_new(model, bytes, &aside);
+    if (code == 0) code = device_get(model->device, aside.data, value->data, bytes);
+    if (code == 0) code = put_converted(model, parameter->wide.data, FLOW_F32, aside.data, value->dtype, count);
+    copy_free(model, &aside);
+    return code;
+}
+
 void *model_wide(struct model *model, const char *name) {
     pthread_mutex_lock(&model->lock);
     struct parameter *parameter = find(model, name);
     bool shared = !parameter || parameter->shared; /* no such name here: the base has it from its own base */
     int64_t count = 1;
     for (int32_t a = 0; !shared && a < parameter->value.rank; a++) count *= parameter->value.shape[a];
-    if (!shared && !parameter->wide.data && buffer_new(model, count * dtype_bytes(FLOW_F32), &parameter->wide) == 0)
-        tensor_convert(parameter->wide.data, FLOW_F32, parameter->value.data, parameter->value.dtype, count, model->device->host->isa);
+    if (!shared && !parameter->wide.data && buffer_new(model, count * dtype_bytes(FLOW_F32), &parameter->wide) == 0 &&
+        widen(model, parameter, count) < 0)
+        buffer_free(model, &parameter->wide);
     pthread_mutex_unlock(&model->lock);
     return shared ? model_wide(model->base, name) : parameter->wide.data;
 }
@@ -413,6 +458,16 @@ int model_packed(struct model *model, const struct plan_packed *about, int (*pre
 
 /* ---- Training ---- */
 
+static int copy_value(struct model *model, void *to, const void *from, int64_t bytes) {
+    if (!model->device->api->apart) return device_put(model->device, to, from, bytes);
+    struct buffer aside = {0};
+    int code = copy_new(model, bytes, &aside);
+    if (code == 0) code = device_get(model->device, aside.data, from, bytes);
+    if (code == 0) code = device_put(model->device, to, aside.data, bytes);
+    copy_free(model, &aside);
+    return code;
+}
+
 /* Values that lie in what was given, often a file that can only be read, get memory of their own. Who has bound them keeps reading there.
  */
 static int own_value(struct model *model, struct parameter *parameter) {
@@ -421,10 +476,10 @@ static int own_value(struct model *model, struct parameter *parameter) {
     if (!plan_bytes(&parameter->value, &bytes)) return FLOW_ERROR_SHAPE;
     int code = buffer_new(model, bytes, &parameter->own);
     if (code < 0) return code;
-    if (bytes) memcpy(parameter->own.data, parameter->value.data, (size_t)bytes);
+    code = copy_value(model, parameter->own.data, parameter->value.data, bytes);
     parameter->value.data = parameter->own.data;
     parameter->shared = false;
-    return 0;
+    return code;
 }
 
 int model_train(struct model *model) {
@@ -454,7 +509,7 @@ int model_reset(struct model *model, const struct instance *instance, int32_t va
     char why[256];
     int code = !parameter || parameter->value.rank < 0
                    ? FLOW_ERROR_INTERNAL
-                   : tensor_initialise(model->from, &parameter->value, about->init, about->seed, why, sizeof why);
+                   : device_initialise(model->device, model->from, &parameter->value, about->init, about->seed, why, sizeof why);
     pthread_mutex_unlock(&model->lock);
     if (code == FLOW_ERROR_MEMORY) return report_memory(report);
     if (code < 0) return report_add(report, code, (struct position){instance->network->path, 0, 0}, "parameter '%s': %s", about->name, why);

@@ -29,6 +29,10 @@ int binding_once(struct binding *binding, struct report *report) {
     struct context *context = binding->context;
     struct record *record = NULL;
     int code = compute(binding, context->arena.data, &record);
+    for (size_t k = 0; context->apart && k < context->stream_count; k++) { /* what was queued is done */
+        int stopped = context->apart->synchronize(context->streams[k]);
+        if (code == 0) code = stopped;
+    }
     if (code == 0) return 0;
     if (code == FLOW_ERROR_MEMORY && !atomic_load(&context->failed)) return report_memory(report);
     if (!context->culprit) context->culprit = record;

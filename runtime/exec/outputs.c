@@ -10,7 +10,7 @@ static const struct exec_given *given_of(const struct context *context, size_t o
 }
 
 void *outputs_data(const struct context *context, int32_t output) {
-    const struct exec_given *given = context->checked ? NULL : given_of(context, (size_t)output);
+    const struct exec_given *given = context->checked || context->apart ? NULL : given_of(context, (size_t)output);
     return given ? given->data : context->outputs[output].data;
 }
 
@@ -93,7 +93,14 @@ void outputs_end(struct binding *binding) {
     for (size_t o = 0; o < plan->instance->output_count; o++) {
         struct flow_tensor *output = &binding->outputs[o];
         output->data = outputs_data(context, (int32_t)o);
+        output->device = context->device->api->kind;
         if (plan->dynamic[o]) output->shape[0] = binding->records[plan->dynamic[o] - 1].call.out[plan->dynamic_row[o]].shape[0];
+        if (context->apart && o < plan->instance->network->output_count) { /* brought: apart.c */
+            const struct exec_given *bound = given_of(context, o);
+            output->data = bound ? bound->data : o < context->mirror_count ? context->mirrors[o].data : NULL;
+            output->device = FLOW_DEVICE_CPU;
+            continue;
+        }
         const struct exec_given *given = context->checked ? given_of(context, o) : NULL;
         int64_t bytes;
         if (!given || !plan_bytes(output, &bytes)) continue;

@@ -96,9 +96,9 @@ static int failed(struct record *record, int code) {
 static int timed(struct binding *binding, size_t i) {
     struct record *record = &binding->records[i];
     struct loop_binding *loop = binding->loops[i];
-    double inside = loop ? loop->body->within : 0, before = seconds();
-    int code = record_run(record);
-    double took = seconds() - before;
+    double inside = loop ? loop->body->within : 0, before = seconds(), took = 0;
+    int code = binding->apart ? apart_timed(binding, record, &took) : record_run(record);
+    if (!binding->apart) took = seconds() - before;
     if (!binding->segment_count) binding->within += took; /* a loop's body, always on one thread */
     if (record->step->state_count && code == 0) binding->grown[i] += profile_grown(record);
     if (loop) took -= loop->body->within - inside;
@@ -113,16 +113,19 @@ static int watched(struct binding *binding, size_t i) {
     struct trace_span span = {0};
     if (binding->labels) span = trace_begin(context->device->trace, binding->labels[i]);
     int code = context->profiling ? timed(binding, i) : record_run(&binding->records[i]);
+    /* A span is as long as the work, not as its launch. */
+    if (code == 0 && binding->apart && !context->profiling) code = context->apart->synchronize(call_stream(&binding->records[i].call));
     if (binding->labels) trace_end(&span, (int64_t)binding->records[i].call.run);
     return code;
 }
 
-int binding_run(struct binding *binding, uint64_t run) {
+int binding_run(struct binding *binding, uint64_t run, uint64_t scale, uint64_t offset) {
     struct context *context = binding->context;
     struct record *record = binding->records + binding->once_count, *end = binding->records + binding->count;
     bool watching = context->profiling || binding->labels;
     for (; record < end; record++) {
         record->call.run = run;
+        if (context->apart) record->call.run_scale = scale, record->call.run_offset = offset;
         int code = watching ? watched(binding, (size_t)(record - binding->records)) : record_run(record);
         if (code < 0) return failed(record, code);
         if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) return FLOW_ERROR_CANCELLED;
@@ -147,7 +150,7 @@ static int run_steps(const struct segment *segment) {
     return 0;
 }
 
-static int run_segment(void *argument) {
+int run_segment(void *argument) {
     const struct segment *segment = argument;
     if (!segment->label) return run_steps(segment);
     const struct trace_span span = trace_begin(segment->binding->context->device->trace, segment->label);
@@ -195,6 +198,37 @@ static int refuse_input(const struct binding *binding, int32_t i, const struct f
     return code;
 }
 
+/* Memory of the device receives it; on its way there it is made row-major. */
+static int take_apart(struct binding *binding, struct group *group, const struct flow_tensor *given, const struct flow_tensor *want,
+                      struct report *report) {
+    struct context *context = binding->context;
+    struct buffer *stage = &context->stages[group->index];
+    const char *name = binding->plan->instance->values[binding->plan->instance->inputs[group->index]].name;
+    int64_t bytes;
+    if (!plan_bytes(want, &bytes) || context_room(context, stage, bytes) < 0) return report_memory(report);
+    void *packed = NULL;
+    if (given->device == FLOW_DEVICE_CPU && !plan_contiguous(given)) {
+        if ((uintptr_t)given->data % (uintptr_t)dtype_bytes(want->dtype))
+            return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "input '%s' is neither contiguous nor aligned", name);
+        packed = memory_array(context->from, 1, (size_t)bytes + 1);
+        if (!packed) return report_memory(report);
+        tensor_copy(packed, given);
+    }
+    int code = 0;
+    if (given->device != FLOW_DEVICE_CPU) { /* of another run there */
+        struct flow_tensor to = plan_packed_type(want);
+        to.data = stage->data;
+        code = context_spread(context, &to, given);
+    } else if (bytes) {
+        code = context->apart->copy(context->streams[0], stage->data, packed ? packed : given->data, bytes, DEVICE_IN);
+        if (packed && code == 0) code = context->apart->synchronize(context->streams[0]);
+    }
+    if (packed) memory_free(context->from, packed, (size_t)bytes + 1);
+    if (code < 0) return report_add(report, code, (struct position){0}, "input '%s': %s", name, context->apart->why(context->device));
+    binding_point(binding, group, stage->data);
+    return 0;
+}
+
 /* Used where it lies when it is contiguous and aligned; else brought to a staging buffer, which is made the first time. */
 static int take_input(struct binding *binding, struct group *group, const struct flow_tensor *given, struct report *report) {
     struct context *context = binding->context;
@@ -203,6 +237,7 @@ static int take_input(struct binding *binding, struct group *group, const struct
     bool same = given->dtype == want->dtype && given->rank == want->rank;
     for (int32_t a = 0; same && a < want->rank; a++) same = given->shape[a] == want->shape[a];
     if (!same) return refuse_input(binding, group->index, given, report);
+    if (binding->apart) return take_apart(binding, group, given, want, report);
     int64_t size = dtype_bytes(want->dtype), bytes;
     bool aligned = (uintptr_t)given->data % (uintptr_t)size == 0;
     if (aligned && plan_contiguous(given) && !context->checked) {
@@ -251,7 +286,8 @@ int context_run(struct context *context, const struct flow_tensor *inputs, struc
     for (size_t d = 0; d < binding->dynamic_count; d++) binding->dynamics[d].tensor->shape[0] = binding->dynamics[d].most;
     double before = context->profiling ? seconds() : 0;
     if (atomic_load_explicit(&context->cancel, memory_order_relaxed)) code = FLOW_ERROR_CANCELLED;
-    else code = binding->segment_count ? run_queues(binding) : binding_run(binding, context->run);
+    else if (binding->apart) code = apart_run(binding);
+    else code = binding->segment_count ? run_queues(binding) : binding_run(binding, context->run, 1, 0);
     if (code == 0) code = atomic_load_explicit(&context->failed, memory_order_relaxed); /* a kernel that failed and returned 0 */
     if (context->profiling) context->profile.run_seconds += seconds() - before, context->profile.runs++;
     context->run++;
@@ -303,6 +339,8 @@ static int look(const struct record *record, struct report *report) {
 int context_trace(struct context *context, const struct flow_tensor *inputs, struct report *report) {
     struct binding *binding = context->current;
     if (!binding) return report_add(report, FLOW_ERROR_USAGE, (struct position){0}, "no plan is bound");
+    if (binding->apart)
+        return report_add(report, FLOW_ERROR_UNSUPPORTED, (struct position){0}, "which node it was can be told on the CPU (--device cpu)");
     int code = point_all(binding, inputs, report);
     if (code == 0) code = states_begin(binding, report);
     struct record *record = binding->records + binding->once_count, *end = binding->records + binding->count;

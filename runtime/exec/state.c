@@ -46,10 +46,10 @@ static int room(struct context *context, struct buffer *buffer, int64_t bytes, b
     struct buffer grown = {0};
     int code = context_room(context, &grown, bytes);
     if (code < 0) return code;
-    if (keep && buffer->bytes) memcpy(grown.data, buffer->data, (size_t)buffer->bytes);
+    if (keep && buffer->bytes) code = context_move(context, grown.data, buffer->data, buffer->bytes);
     context_room_free(context, buffer);
     *buffer = grown;
-    return 0;
+    return code;
 }
 
 /* Rows are appended many times and copied seldom: room doubles. */
@@ -75,12 +75,11 @@ static int room_appended(struct context *context, struct exec_state *state, cons
     if (goes_on) {
         struct flow_tensor from = laid_out(&state->now, axis, state->capacity, state->buffers[0].data);
         struct flow_tensor to = laid_out(&state->now, axis, capacity, grown.data);
-        struct flow_call call = {.in = &from, .out = &to};
-        exec_copy(&call);
+        code = context_spread(context, &to, &from);
     }
     context_room_free(context, &state->buffers[0]);
     state->buffers[0] = grown, state->capacity = capacity;
-    return 0;
+    return code;
 }
 
 static int bind_state(struct context *context, const struct instance *instance, const struct state_use *use) {
@@ -105,7 +104,7 @@ static int bind_feed(struct context *context, const struct instance_value *value
     if (!plan_bytes(&value->type, &bytes) || room(context, &feed->buffer, bytes > 0 ? bytes : 1, feed->filled) < 0)
         return report_memory(report);
     feed->type = plan_packed_type(&value->type);
-    feed->type.data = feed->buffer.data;
+    feed->type.data = feed->buffer.data, feed->type.device = context->device->api->kind;
     return 0;
 }
 
@@ -138,11 +137,10 @@ static int fill_state(struct context *context, const struct instance_state *abou
         struct buffer aside = {0};
         if (context_room(context, &aside, bytes) < 0) return report_memory(report);
         made.data = aside.data;
-        code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
-        struct flow_call call = {.in = &made, .out = &spread};
-        if (code == 0) exec_copy(&call);
+        code = context_initialise(context, &made, about->init, 0, why, sizeof why);
+        if (code == 0) code = context_spread(context, &spread, &made);
         context_room_free(context, &aside);
-    } else if (plan_bytes(&made, &bytes) && bytes > 0) code = tensor_initialise(context->from, &made, about->init, 0, why, sizeof why);
+    } else if (plan_bytes(&made, &bytes) && bytes > 0) code = context_initialise(context, &made, about->init, 0, why, sizeof why);
     if (code < 0) return report_add(report, code, (struct position){0}, "state '%s': %s", about->name, why);
     state->now = about->in, state->now.dtype = dtype, state->filled = true;
     return 0;
@@ -185,7 +183,7 @@ static int begin_feeds(struct binding *binding, struct report *report) {
         struct exec_feed *feed = &context->feeds[f];
         if (feed->filled && !value->run_reset) continue;
         char why[256];
-        int code = tensor_initialise(context->from, &feed->type, value->init, value->seed, why, sizeof why);
+        int code = context_initialise(context, &feed->type, value->init, value->seed, why, sizeof why);
         if (code < 0) return report_add(report, code, (struct position){0}, "'%s': %s", value->name, why);
         feed->filled = true;
     }

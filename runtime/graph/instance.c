@@ -379,7 +379,9 @@ static int build_once(const struct allocator *from, const struct network *networ
     build.f32 = options->precision == FLOW_F64 ? FLOW_F64 : FLOW_F32;
 
     int status = FLOW_ERROR_MEMORY;
-    if ((build.host = build_host(&made->arena, options->host))) status = build_all(&build);
+    build.host = build.host_cpu = build_host(&made->arena, options->host);
+    if (options->cpu) build.host_cpu = build_host(&made->arena, options->cpu);
+    if (build.host && build.host_cpu) status = build_all(&build);
     if (status < 0) report_memory(report);
     else if (report->count > errors) status = report_code(report);
     else if (how->found || !complete(&build)) status = FLOW_ERROR_GRAPH;

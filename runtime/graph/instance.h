@@ -75,6 +75,7 @@ struct instance_node {
     int32_t state, state_count; /* its states: instance.states[state ..] */
     struct flow_infer infer;    /* as the operator left it; its pointers live in the instance's arena */
     int32_t dtype;              /* the node's type, that kernels are chosen by */
+    bool hosted;                /* the device has no kernel for it: it runs on the CPU */
     bool streaming;
     uint64_t seed;
     enum instance_role role;
@@ -106,6 +107,8 @@ struct instance {
 
 struct instance_options {
     const struct flow_host *host;     /* its fail, fail_at, param are replaced by the inferring ones */
+    int32_t device;                   /* FLOW_DEVICE_*: of whose kernels the needs are told */
+    const struct flow_host *cpu;      /* another device than the CPU: the host of nodes that have no kernel there */
     int32_t phase;                    /* FLOW_PHASE_* */
     int32_t precision;                /* FLOW_F32, or FLOW_F64: every f32 of the graph is then f64 */
     const struct flow_tensor *inputs; /* by network input: type and extents of what is fed */

@@ -65,14 +65,14 @@ struct build {
     const struct instance_options *options;
     const struct build_options *how;
     struct report *report;
-    struct flow_host *host; /* with the inferring functions; in the instance's arena */
-    struct arena scratch;   /* gone when the instance is done */
-    int32_t *node_of;       /* by network node: the instance's, -1: not made */
-    int32_t *used;          /* by network node: outputs that somebody reads, from 0 */
-    bool *late;             /* by network node: after all parameters are known; NULL: none */
-    struct map *symbols;    /* by scope */
-    struct map params;      /* name -> value */
-    struct map paths;       /* parameter path -> network node; filled when a tie asks */
+    struct flow_host *host, *host_cpu; /* with the inferring functions; in the instance's arena */
+    struct arena scratch;              /* gone when the instance is done */
+    int32_t *node_of;                  /* by network node: the instance's, -1: not made */
+    int32_t *used;                     /* by network node: outputs that somebody reads, from 0 */
+    bool *late;                        /* by network node: after all parameters are known; NULL: none */
+    struct map *symbols;               /* by scope */
+    struct map params;                 /* name -> value */
+    struct map paths;                  /* parameter path -> network node; filled when a tie asks */
     bool paths_known;
     struct build_value *values; /* beside made->values */
     struct build_feed *feeds;   /* one a delayed edge, in order of nodes */
@@ -96,6 +96,7 @@ struct build {
 struct build_asking {
     struct build *build;
     const struct network_node *source;
+    const struct registry_entry *entry; /* NULL: no operator */
     const struct flow_operator *op;
     struct bindings *bindings;
     struct flow_infer *infer;

@@ -264,11 +264,41 @@ static int parse_attributes(struct build *build, const struct network_node *sour
     return status == FLOW_ERROR_MEMORY ? status : 0;
 }
 
+static bool has_kernels(const struct build *build, const struct registry_entry *entry) {
+    if (build->options->device == FLOW_DEVICE_CPU) return true;
+    for (uint32_t k = 0; k < entry->kernel_count; k++)
+        if (entry->kernels[k].device == build->options->device) return true;
+    return false;
+}
+
+/* Which kernel of the device it will be, and what that one needs. A node that is differentiated wants one that has a backward, unless
+ * nobody has one. */
+static int choose_kernel(struct build_asking *asking, struct instance_node *node) {
+    const struct build *build = asking->build;
+    const struct registry_entry *entry = asking->entry;
+    const int32_t device = build->options->device, isa = node->infer.host->isa;
+    if (!entry || !entry->kernel_count) return 0;
+    const struct flow_kernel *kernel = NULL;
+    bool back = node->infer.differentiated && registry_kernel_backward(entry, FLOW_DEVICE_CPU, node->dtype, isa, &node->infer);
+    if (back) kernel = registry_kernel_backward(entry, device, node->dtype, isa, &node->infer);
+    else kernel = registry_kernel(entry, device, node->dtype, isa, &node->infer);
+    node->hosted = !kernel && device != FLOW_DEVICE_CPU;
+    if (!kernel) return 0;
+    if (device != FLOW_DEVICE_CPU) node->infer.packed = 0; /* what is packed is packed by the CPU, for the CPU */
+    if (!kernel->plan) return 0;
+    node->infer.owner = asking;
+    int status = kernel->plan(&node->infer);
+    node->infer.owner = NULL;
+    if (status < 0 && !asking->failed && !asking->no_memory) build_fail(asking, status, asking->source->op_at, "%s", status_text(status));
+    return asking->no_memory ? FLOW_ERROR_MEMORY : 0;
+}
+
 static void begin_infer(struct build_asking *asking, struct instance_node *node) {
     struct flow_infer *infer = &node->infer;
     asking->infer = infer;
     infer->size = sizeof *infer, infer->phase = asking->build->options->phase;
-    infer->host = asking->build->host, infer->owner = asking;
+    infer->host = asking->entry && !has_kernels(asking->build, asking->entry) ? asking->build->host_cpu : asking->build->host;
+    infer->owner = asking;
     infer->attrs = node->attrs, infer->priv = node->priv;
     infer->differentiated = asking->build->options->differentiate || asking->build->made->gradients;
     infer->backward_reads_in = infer->backward_reads_out = UINT64_MAX;
@@ -316,7 +346,7 @@ int build_inserted(struct build *build, const struct network_node *before, const
                                     .path = build_join(arena, before->path, suffix)};
     if (!source->path) return FLOW_ERROR_MEMORY;
     struct instance_node *node = build_node(build, source);
-    struct build_asking asking = {.build = build, .source = source, .op = entry->op, .bindings = &bindings};
+    struct build_asking asking = {.build = build, .source = source, .entry = entry, .op = entry->op, .bindings = &bindings};
     if (!node || !(node->in = arena_copy(arena, in, count * sizeof *in)) || !(node->priv = arena_new(arena, entry->op->priv_size)))
         return FLOW_ERROR_MEMORY;
     node->in_count = count, node->attrs = node->priv;
@@ -327,6 +357,8 @@ int build_inserted(struct build *build, const struct network_node *before, const
     node->infer.owner = NULL;
     if (status < 0 || asking.failed) return status;
     node->dtype = build_kernel_type(&node->infer, asking.node_type);
+    status = choose_kernel(&asking, node);
+    if (status < 0 || asking.failed) return status;
     stream_outputs(build, node);
     build->made->node_count++;
     for (uint32_t i = 0; i < count; i++) out[i] = node->out[i];
@@ -379,7 +411,7 @@ int build_operator(struct build *build, int32_t index) {
 
     struct instance_node *node = build_node(build, source);
     struct bindings bindings;
-    struct build_asking asking = {.build = build, .source = source, .op = op, .bindings = &bindings};
+    struct build_asking asking = {.build = build, .source = source, .entry = source->entry, .op = op, .bindings = &bindings};
     if (!node) return FLOW_ERROR_MEMORY;
     node->in = in, node->in_count = count;
     status = parse_attributes(build, source, op, node, &ready);
@@ -395,6 +427,8 @@ int build_operator(struct build *build, int32_t index) {
     node->infer.owner = NULL;
     if (status < 0 || asking.failed) return status;
     node->dtype = build_kernel_type(&node->infer, asking.node_type);
+    status = choose_kernel(&asking, node);
+    if (status < 0 || asking.failed) return status;
     stream_outputs(build, node);
     build->made->node_count++;
     build->node_of[index] = at;

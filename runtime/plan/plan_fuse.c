@@ -35,7 +35,8 @@ static bool alike(const struct flow_tensor *a, const struct flow_tensor *b) {
 static bool plain(const struct plan_build *build, int32_t n) {
     const struct instance_node *node = &build->instance->nodes[n];
     if (!build->needed[n] || build->constant[n] || build->differentiated[n] || build->wide[n] || build->fusion[n].done) return false;
-    if (node->role != NODE_FORWARD || node->source->kind != NETWORK_OPERATOR || !build->kernels[n] || node->out_count != 1) return false;
+    if (node->hosted || node->role != NODE_FORWARD || node->source->kind != NETWORK_OPERATOR || !build->kernels[n] || node->out_count != 1)
+        return false;
     const struct instance_value *out = node->out[0] < 0 ? NULL : &build->instance->values[node->out[0]];
     return out && out->type.rank >= 0 && out->view_of < 0 && !out->dynamic;
 }

@@ -132,9 +132,10 @@ static int select_node(struct plan_build *build, int32_t n) {
     if (!node->entry)
         return report_add(build->report, FLOW_ERROR_INTERNAL, node->source->op_at, "node '%s' is neither a view nor an operator",
                           node->source->path);
-    const struct flow_kernel *kernel = (backward ? registry_kernel_backward : registry_kernel)(
-        node->entry, build->options->device, node->dtype, build->options->host->isa, &node->infer);
-    if (!kernel && backward && registry_kernel(node->entry, build->options->device, node->dtype, build->options->host->isa, &node->infer))
+    const int32_t device = node->hosted ? FLOW_DEVICE_CPU : build->options->device, isa = build->options->host->isa;
+    const struct flow_kernel *kernel =
+        (backward ? registry_kernel_backward : registry_kernel)(node->entry, device, node->dtype, isa, &node->infer);
+    if (!kernel && backward && registry_kernel(node->entry, device, node->dtype, isa, &node->infer))
         return report_add(build->report, FLOW_ERROR_UNSUPPORTED, node->source->op_at,
                           "node '%s': operator '%s' has no backward: no gradient can flow through it (cut it off with stop_gradient, or "
                           "freeze what lies before it)",

@@ -246,7 +246,7 @@ static int add_narrow(struct plan_build *build, int32_t n, const struct plan_ten
 static int add_prepare(struct plan_build *build, int32_t n, const struct plan_tensor *param, uint32_t rows, int32_t *packed,
                        struct plan_tensor *prepared) {
     const struct instance_node *node = &build->instance->nodes[n];
-    if (node->infer.packed <= 0 || !node->entry->op->prepare) return 0;
+    if (node->infer.packed <= 0 || !node->entry->op->prepare || node->hosted) return 0; /* hosted: exec/hosted.c packs for itself */
     bool stored = !plan_changing(build);
     for (uint32_t i = 0; i < node->param_count && stored; i++)
         stored = node->param[i] < 0 || plan_owner(build->instance, node->param[i])->kind == VALUE_PARAM;
@@ -277,9 +277,11 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 int plan_workspace(struct plan_build *build, struct plan_step *step, int64_t bytes) {
     if (bytes <= 0) return 0;
     if (bytes > INT64_MAX / 4) return too_large(build, -1);
+    step->workspace_bytes = bytes;
+    if (step->node >= 0 && build->instance->nodes[step->node].hosted) return 0; /* memory of the host */
     int32_t block;
     int code = plan_block_new(build, PLACE_ARENA, -1, bytes, -1, &block);
-    step->workspace = block, step->workspace_bytes = bytes;
+    step->workspace = block;
     return code;
 }
 

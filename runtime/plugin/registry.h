@@ -43,6 +43,9 @@ const struct registry_entry *registry_find(struct registry *registry, const char
 /* The same for an optimiser (entry->optimizer) and for a source (entry->source). */
 const struct registry_entry *registry_optimizer(struct registry *registry, const char *name, struct text *why);
 const struct registry_entry *registry_source(struct registry *registry, const char *name, struct text *why);
+/* Opens device/NAME.so in the plugin folders: its kernels are known from then on (so before any operator is looked for). *out: its
+ * extension of that name. Negative with the reason in `why`. */
+int must_use registry_device(struct registry *registry, const char *name, const char *extension, const void **out, struct text *why);
 /* All operators, by name (opens every plugin; those that fail are described in `failures`, a line each). */
 int must_use registry_all(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);
 int must_use registry_optimizers(struct registry *registry, const struct registry_entry ***out, size_t *count, struct text *failures);

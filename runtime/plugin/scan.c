@@ -151,6 +151,52 @@ static void tell(const struct registry *registry, const char *what, const char *
     *told = hash;
 }
 
+/* FOLDER/device/NAME.so of the first folder that has one. */
+static int device_file(struct registry *registry, const char *name, struct folder_file *found, struct text *why) {
+    for (size_t i = 0; i < registry->folder_count; i++) {
+        struct folder folder = {.path = arena_format(&registry->scan, "%s/device", registry->folders[i].path)};
+        char *path = folder.path ? arena_format(&registry->scan, "%s/%s.so", folder.path, name) : NULL;
+        struct folder_file *files;
+        size_t count;
+        if (!path || plugin_folder_list(&registry->scan, &folder, registry->trust, &files, &count) < 0) return FLOW_ERROR_MEMORY;
+        if (folder.refused) text_format(why, "%s%s: %s", why->length ? "; " : "", folder.path, folder.refused);
+        for (size_t f = 0; f < count; f++) {
+            if (strcmp(files[f].path, path) != 0) continue;
+            *found = files[f];
+            if (!files[f].refused) return FLOW_OK;
+            text_format(why, "%s%s: %s", why->length ? "; " : "", path, files[f].refused);
+        }
+    }
+    if (!why->length) text_format(why, "there is no file device/%s.so in the plugin folders: this build is without it", name);
+    return FLOW_ERROR_UNSUPPORTED;
+}
+
+int registry_device(struct registry *registry, const char *name, const char *extension, const void **out, struct text *why) {
+    struct folder_file file;
+    *out = NULL;
+    pthread_mutex_lock(&registry->lock);
+    int status = device_file(registry, name, &file, why);
+    struct source *source = NULL;
+    for (size_t i = 0; status == FLOW_OK && i < registry->source_count; i++)
+        if (registry->sources[i]->device && strcmp(registry->sources[i]->path, file.path) == 0) source = registry->sources[i];
+    if (status == FLOW_OK && !source && !(source = source_add(registry, file.path))) status = FLOW_ERROR_MEMORY;
+    if (status == FLOW_OK && source->state != SOURCE_OPEN) {
+        source->device = true, source->key = file.key;
+        status = registry_file_open(registry, source);
+        if (status == FLOW_OK && source->state != SOURCE_OPEN) {
+            text_format(why, "plugin %s: %s", source->path, source->failure);
+            status = FLOW_ERROR_PLUGIN;
+        }
+    }
+    if (status == FLOW_OK && source->plugin->extension) *out = source->plugin->extension(extension);
+    if (status == FLOW_OK && !*out) {
+        text_format(why, "plugin %s brings no device", source->path);
+        status = FLOW_ERROR_PLUGIN;
+    }
+    pthread_mutex_unlock(&registry->lock);
+    return status;
+}
+
 int registry_file_open(struct registry *registry, struct source *source) {
     const bool indexed = source->state == SOURCE_INDEXED;
     const uint64_t before = indexed ? offer_hash(&source->offer) : 0;
@@ -231,7 +277,8 @@ int registry_scan(struct registry *registry, bool deep) {
     plugin_index_free(&index);
     for (size_t i = 0; i < registry->source_count; i++) { /* files that are gone */
         struct source *source = registry->sources[i];
-        if (status == FLOW_OK && source->path && !source->seen && source->state != SOURCE_OPEN) plugin_source_reset(source);
+        if (status == FLOW_OK && source->path && !source->seen && !source->device && source->state != SOURCE_OPEN)
+            plugin_source_reset(source);
     }
     registry->scanned = status == FLOW_OK;
     return status;
@@ -247,7 +294,7 @@ void registry_index_update(struct registry *registry) {
     bool good = plugin_index_read(&arena, registry->index, &index) == FLOW_OK;
     for (size_t i = 0; good && i < registry->source_count; i++) {
         const struct source *source = registry->sources[i];
-        if (source->state != SOURCE_OPEN) continue;
+        if (source->state != SOURCE_OPEN || source->device) continue;
         const struct index_row *row = plugin_index_find(&index, source->path, &source->key);
         if (row && offers_equal(&row->offer, &source->offer)) continue;
         good = plugin_index_set(&index, source->path, &source->key, &source->offer) == FLOW_OK;

@@ -56,6 +56,7 @@ struct source {
     const char *failure;
     uint64_t told; /* the failure that was logged: a file that stays wrong is logged once */
     bool seen;     /* in the latest listing of the folders */
+    bool device;   /* kernels of a device: in no listing and in no index, opened when the device is asked for */
 };
 
 /* ---- check.c: tables that may lie ---- */

@@ -154,7 +154,7 @@ int device_cpu_new(const struct allocator *from, const struct device_cpu_options
         .device = cpu,
     };
     cpu->bf16 = cpu->host.isa >= FLOW_ISA_AVX512 && cpu_has_bf16();
-    cpu->device = (struct device){.api = &cpu_api, .host = &cpu->host, .trace = options->trace};
+    cpu->device = (struct device){.api = &cpu_api, .host = &cpu->host, .trace = options->trace, .cpu = &cpu->device};
     *out = &cpu->device;
     return FLOW_OK;
 }
