@@ -28,6 +28,12 @@ struct cuda_fold {
     int64_t sums, each, chunk, chunks;
 };
 
+/* Does `to` move along this axis of `like`? */
+static inline bool cuda_fold_keeps(const struct flow_tensor *to, const struct flow_tensor *like, int32_t axis) {
+    const int32_t own = axis - (like->rank - to->rank);
+    return own >= 0 && to->shape[own] != 1;
+}
+
 /* How sums are cut: by the shapes alone. */
 static inline struct cuda_fold cuda_fold_of(const struct flow_tensor *like, const struct flow_tensor *to) {
     struct cuda_fold f = {true, cuda_count(to), 0, 1, 1};
@@ -36,7 +42,7 @@ static inline struct cuda_fold cuda_fold_of(const struct flow_tensor *like, cons
     f.each = total / f.sums;
     for (int32_t axis = like->rank - 1; axis >= 0; axis--) {
         if (like->shape[axis] == 1) continue;
-        f.rows = cuda_stride_of(to, like, axis) == 0;
+        f.rows = !cuda_fold_keeps(to, like, axis);
         break;
     }
     const int64_t blocks = f.rows ? f.sums : (f.sums + CUDA_FOLD_COLUMNS - 1) / CUDA_FOLD_COLUMNS;
@@ -89,7 +95,7 @@ static __device__ inline double cuda_fold_stretch(const cuda_nest<N> &summed, co
 
 /* 2^shift lanes (up to 32) or, `shift` 8, a block of 256 for a sum or a chunk of one. */
 template <typename T, int N, typename F>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 2)
     cuda_fold_rows(cuda_nest<N> kept, cuda_nest<N> summed, struct cuda_fold fold, int shift, T *to, double *partial, bool add, F f) {
     CUDA_SHARED(double, warps, 8);
     const int group = 1 << shift, lane = static_cast<int>(threadIdx.x) & (group - 1);
@@ -126,7 +132,7 @@ static __global__ void __launch_bounds__(256)
 
 /* 32 sums and a chunk of their values in a block, threads (x, y): rows y, y + 8, ... */
 template <typename T, int N, typename F>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 2)
     cuda_fold_columns(cuda_nest<N> kept, cuda_nest<N> summed, struct cuda_fold fold, T *to, double *partial, bool add, F f) {
     CUDA_SHARED(double, tile, CUDA_FOLD_GROUPS *CUDA_FOLD_COLUMNS);
     const int x = static_cast<int>(threadIdx.x) % CUDA_FOLD_COLUMNS, y = static_cast<int>(threadIdx.x) / CUDA_FOLD_COLUMNS;
@@ -169,8 +175,7 @@ static inline int cuda_fold_run(cudaStream_t stream, const struct flow_tensor *l
     for (int32_t axis = 0; axis < like->rank; axis++) {
         int64_t stride[N];
         for (int k = 0; k < N; k++) stride[k] = cuda_stride_of(in[k], like, axis);
-        const bool along = like->shape[axis] != 1 && cuda_stride_of(to, like, axis) != 0;
-        cuda_nest_axis(along ? kept : summed, like->shape[axis], stride);
+        cuda_nest_axis(cuda_fold_keeps(to, like, axis) ? kept : summed, like->shape[axis], stride);
     }
     cuda_nest_end(kept), cuda_nest_end(summed);
     double *partial = static_cast<double *>(workspace);

@@ -34,10 +34,6 @@ const struct flow_operator identity_operator = {
 
 /* ---- dropout ----------------------------------------------------------------------------------------------------- */
 
-struct dropout_attrs {
-    double p;
-};
-
 static const struct flow_attr dropout_attrs[] = {FLOW_ATTR(struct dropout_attrs, p, "probability of 0", "0.5", 0, 1)};
 
 static int dropout_infer(struct flow_infer *infer) {

@@ -5,6 +5,10 @@
 
 #include "common/simd.h"
 
+struct dropout_attrs {
+    double p;
+};
+
 struct dropout_mask {
     uint64_t key, run; /* the node's stream: element i takes word i % 4 of block i / 4 */
     uint64_t least;    /* a word below it drops its element */

@@ -2,28 +2,16 @@
 /* prelu and glu: one input, seen as two that the kernels of arithmetic then combine. */
 #include "elementwise/backward.h"
 #include "elementwise/elementwise.h"
+#include "elementwise/gate.h"
 
 #include "common/extent.h"
 #include "common/adjoint.h"
 
 /* ---- prelu ------------------------------------------------------------------------------------------------------- */
 
-struct prelu_attrs {
-    int64_t axis;
-    int64_t count;
-};
-
 static const struct flow_attr prelu_attrs[] = {
     FLOW_ATTR(struct prelu_attrs, axis, "the channels' axis", "1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
     FLOW_ATTR(struct prelu_attrs, count, "slopes: 1, or as many as there are channels", "1", 1, FLOW_NO_MAX)};
-
-/* The slopes as a tensor that broadcasts with x. */
-static struct flow_tensor prelu_weight(const struct flow_tensor *x, int32_t dtype, int64_t count, int32_t axis) {
-    struct flow_tensor w = {.dtype = dtype, .rank = count == 1 ? 0 : x->rank - axis};
-    for (int32_t i = 1; i < w.rank; i++) w.shape[i] = 1, w.strides[i] = 1;
-    if (w.rank > 0) w.shape[0] = count, w.strides[0] = 1;
-    return w;
-}
 
 static int prelu_plan(struct elementwise *e, const struct flow_tensor *x, const struct flow_tensor *y, int64_t count, int64_t axis) {
     struct flow_tensor w = prelu_weight(x, y->dtype, count, (int32_t)(axis < 0 ? axis + x->rank : axis));
@@ -113,11 +101,6 @@ const struct flow_operator prelu_operator = {
 };
 
 /* ---- glu --------------------------------------------------------------------------------------------------------- */
-
-struct glu_attrs {
-    int64_t axis;
-    int32_t activation;
-};
 
 static const struct flow_attr glu_attrs[] = {
     FLOW_ATTR(struct glu_attrs, axis, "the axis that is halved", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
