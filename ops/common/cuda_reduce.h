@@ -235,9 +235,15 @@ template <int V_, int LANES_, int PACKS_> struct cuda_row_shape {
     }
 };
 
-/* Does cuda_with_row hold rows of n? Those of whole packs of 16 bytes up to four times as long. */
-template <typename T> static inline bool cuda_row_fits(int64_t n) {
-    return n <= (sizeof(T) == 8 ? 1024 : 4096) * (n % cuda_pack_size<T> == 0 ? 4 : 1);
+/* May rows of n be read in packs of 16 bytes: whole ones, from aligned places? A view may begin anywhere. NULL is aligned. */
+template <typename T, typename... Pointers> static inline bool cuda_whole(int64_t n, Pointers... rows) {
+    uintptr_t bits = 0;
+    ((bits |= reinterpret_cast<uintptr_t>(rows)), ...);
+    return n % cuda_pack_size<T> == 0 && bits % 16 == 0;
+}
+/* Does cuda_with_row hold rows of n? Those of whole packs up to four times as long. */
+template <typename T> static inline bool cuda_row_fits(int64_t n, bool whole) {
+    return n <= (sizeof(T) == 8 ? 1024 : 4096) * (whole ? 4 : 1);
 }
 
 /* use(cuda_row_shape<...>()) with the shape for rows of n, which are whole packs of V: 8 lanes, a warp, or a block. A thread holds at most
@@ -252,8 +258,8 @@ template <typename T, int V, typename F> static inline int cuda_with_row_of(int6
         if (n > 4096 / D) return use(cuda_row_shape<V, 512, 32 / D / V>());
     return use(cuda_row_shape<V, 256, 16 / D / V>());
 }
-template <typename T, typename F> static inline int cuda_with_row(int64_t n, F use) {
-    if (n % cuda_pack_size<T> == 0) return cuda_with_row_of<T, cuda_pack_size<T>>(n, use);
+template <typename T, typename F> static inline int cuda_with_row(int64_t n, bool whole, F use) {
+    if (whole) return cuda_with_row_of<T, cuda_pack_size<T>>(n, use);
     return cuda_with_row_of<T, 1>(n, use);
 }
 

@@ -6,18 +6,6 @@
 
 #include <math.h>
 
-struct batch_attrs {
-    double eps;
-    double momentum;
-    bool affine;
-};
-
-/* x seen as [samples, channels, places] */
-struct batch_plan {
-    int64_t samples, channels, places;
-    uint32_t weight, bias, running_mean, running_var;
-};
-
 static const struct flow_port inputs[] = {{"x", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port outputs[] = {{"y", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_param params[] = {
@@ -33,13 +21,6 @@ static const struct flow_attr attributes[] = {
     FLOW_ATTR(struct batch_attrs, momentum, "share of the new batch in the running statistics", "0.1", 0, 1),
     FLOW_ATTR_PLAIN(struct batch_attrs, affine, "with weight and bias", "true"),
 };
-
-/* Of backward: numbers of a channel (see back_set), and what its sums are first taken over: blocks of samples where a channel has one
- * place, else the places of one sample. */
-enum { BACK_NUMBERS = 5 };
-static int64_t plan_units(const struct batch_plan *plan) {
-    return plan->places == 1 ? (plan->samples + NORM_BLOCK - 1) / NORM_BLOCK : plan->samples * plan->channels;
-}
 
 static int declare(struct flow_infer *infer, const char *name, const char *init, uint32_t flags, uint32_t *index) {
     return infer->host->param(infer, name, infer->in[0].dtype, 1, &infer->in[0].shape[1], init, flags, index);
@@ -66,11 +47,11 @@ static int infer(struct flow_infer *infer) {
         return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
     if ((status = extent_output(infer, 0, x->dtype, x->rank, x->shape)) < 0) return status;
     if (infer->differentiated) {
-        int64_t units = plan_units(plan), each = 2 * (plan->places == 1 ? plan->channels : 1);
+        int64_t units = batch_units(plan), each = 2 * (plan->places == 1 ? plan->channels : 1);
         infer->backward_reads_out = 0;
         if (infer->phase == FLOW_PHASE_TRAINING) infer->saved = 2 * plan->channels * (int64_t)sizeof(double);
         if (__builtin_mul_overflow(units, each, &infer->workspace_backward) ||
-            __builtin_add_overflow(infer->workspace_backward, BACK_NUMBERS * plan->channels, &infer->workspace_backward) ||
+            __builtin_add_overflow(infer->workspace_backward, BATCH_NUMBERS * plan->channels, &infer->workspace_backward) ||
             __builtin_mul_overflow(infer->workspace_backward, (int64_t)sizeof(double), &infer->workspace_backward))
             return infer->host->fail(infer->owner, FLOW_ERROR_SHAPE, "x is too large");
     }
@@ -235,7 +216,7 @@ static void back_set(struct batch_back *back) {
     const struct batch_plan *plan = back->plan;
     bool training = call->phase == FLOW_PHASE_TRAINING;
     double n = (double)plan->samples * (double)plan->places;
-    int64_t units = plan->places == 1 ? plan_units(plan) : plan->samples, step = 2 * plan->channels;
+    int64_t units = plan->places == 1 ? batch_units(plan) : plan->samples, step = 2 * plan->channels;
     for (int64_t c = 0; c < plan->channels; ++c) {
         double sum = 0, along = 0;
         for (int64_t u = 0; u < units; ++u) {
@@ -277,7 +258,7 @@ static int backward(const struct flow_call *call) {
     const struct batch_attrs *attrs = call->attrs;
     const struct batch_plan *plan = call->priv;
     if (!shape_exists(&call->grad_out[0]) || shape_count(&call->grad_out[0]) == 0) return gradient_none(call);
-    int64_t channels = plan->channels, units = plan_units(plan), each = plan->places == 1 ? channels : plan->places;
+    int64_t channels = plan->channels, units = batch_units(plan), each = plan->places == 1 ? channels : plan->places;
     double *numbers = call->workspace;
     struct batch_back back = {.call = call,
                               .plan = plan,
@@ -287,7 +268,7 @@ static int backward(const struct flow_call *call) {
                               .by_dy = numbers + 2 * channels,
                               .by_x = numbers + 3 * channels,
                               .shift = numbers + 4 * channels,
-                              .sums = numbers + BACK_NUMBERS * channels};
+                              .sums = numbers + BATCH_NUMBERS * channels};
     for (int64_t c = 0; c < channels; ++c) {
         bool batch = call->phase == FLOW_PHASE_TRAINING;
         const double *saved = call->saved;

@@ -6,29 +6,6 @@
 
 #include <math.h>
 
-struct group_attrs {
-    int64_t groups;
-    double eps;
-    bool affine;
-};
-
-/* x seen as [groups of all samples, channels of a group, places]. A group's elements are adjacent; its moments are taken in pieces of
- * GROUP_PIECE, so that a long group is work for several threads, and joined in order. */
-struct group_plan {
-    int64_t sets, groups, channels, places, pieces;
-    uint32_t weight, bias;
-};
-enum { GROUP_PIECE = 1 << 15 };
-
-struct group_moments {
-    double mean, squares;
-};
-
-/* Of backward, over a channel of one sample: of dy, and of dy times the normalised x. */
-struct group_sums {
-    double dy, along;
-};
-
 static const struct flow_port inputs[] = {{"x", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port outputs[] = {{"y", "[B, C, ...]", NULL, FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_param params[] = {

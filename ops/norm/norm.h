@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of this family share: the kernels, and parameters whose shape an attribute decides. */
+/* What the files of this family share: attributes, plans, and the kernels. */
 #ifndef OPS_NORM_NORM_H
 #define OPS_NORM_NORM_H
 
@@ -9,6 +9,72 @@ enum {
     NORM_TILE = 256, /* most columns of one call */
     NORM_BLOCK = 128 /* rows whose sums for a parameter's gradient are taken at once */
 };
+
+/* ---- Attributes and plans ---- */
+
+struct layer_attrs {
+    int64_t axes;
+    double eps;
+    bool affine;
+};
+struct rows_attrs {
+    double eps;
+    bool affine;
+};
+struct l2_attrs {
+    int64_t axis;
+    double eps;
+};
+
+/* x seen as [outer, n, inner] */
+struct rows_plan {
+    int64_t outer, n, inner;
+    uint32_t weight, bias; /* of layer_norm, places among the parameters */
+};
+
+struct group_attrs {
+    int64_t groups;
+    double eps;
+    bool affine;
+};
+
+/* x seen as [groups of all samples, channels of a group, places]. A group's elements are adjacent; its moments are taken in pieces of
+ * GROUP_PIECE, so that a long group is work for several threads, and joined in order. */
+struct group_plan {
+    int64_t sets, groups, channels, places, pieces;
+    uint32_t weight, bias;
+};
+enum { GROUP_PIECE = 1 << 15 };
+
+struct group_moments {
+    double mean, squares;
+};
+
+/* Of backward, over a channel of one sample: of dy, and of dy times the normalised x. */
+struct group_sums {
+    double dy, along;
+};
+
+struct batch_attrs {
+    double eps;
+    double momentum;
+    bool affine;
+};
+
+/* x seen as [samples, channels, places] */
+struct batch_plan {
+    int64_t samples, channels, places;
+    uint32_t weight, bias, running_mean, running_var;
+};
+
+/* Of backward: numbers of a channel (mean, scale, by_dy, by_x, shift), and what its sums are first taken over: blocks of samples where a
+ * channel has one place, else the places of one sample. */
+enum { BATCH_NUMBERS = 5 };
+static inline int64_t batch_units(const struct batch_plan *plan) {
+    return plan->places == 1 ? (plan->samples + NORM_BLOCK - 1) / NORM_BLOCK : plan->samples * plan->channels;
+}
+
+/* ---- Kernels ---- */
 
 /* How a row's scale comes from the sum of its squares. */
 enum norm_kind {

@@ -5,26 +5,6 @@
 #include "common/extent.h"
 #include "common/gradient.h"
 
-struct layer_attrs {
-    int64_t axes;
-    double eps;
-    bool affine;
-};
-struct rows_attrs {
-    double eps;
-    bool affine;
-};
-struct l2_attrs {
-    int64_t axis;
-    double eps;
-};
-
-/* x seen as [outer, n, inner] */
-struct rows_plan {
-    int64_t outer, n, inner;
-    uint32_t weight, bias; /* of layer_norm, places among the parameters */
-};
-
 static const struct flow_port inputs[] = {{"x", "features", "... D", FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port outputs[] = {{"y", "of the shape of x", "... D", FLOW_TYPES_FLOAT, FLOW_INPLACE(0)}};
 static const struct flow_port any_inputs[] = {{"x", "features", NULL, FLOW_TYPES_FLOAT, 0}};

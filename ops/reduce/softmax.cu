@@ -211,19 +211,19 @@ template <typename T> static int softmax_run(const struct flow_call *call) {
     const struct softmax_plan *plan = static_cast<const struct softmax_plan *>(call->priv);
     const T *x = static_cast<const T *>(call->in[0].data);
     T *y = static_cast<T *>(call->out[0].data);
-    const bool log_ = plan->log;
+    const bool log_ = plan->log, whole = cuda_whole<T>(plan->n, x, y);
     cudaStream_t stream = cuda_stream(call);
     if (plan->inner > 1) {
         const softmax_tile tile = tile_of(plan);
         return CUDA_LAUNCH((softmax_columns<T>), grid_of(tile.units), 256, 0, stream, y, x, plan->n, plan->inner, tile, log_);
     }
-    if (cuda_row_fits<T>(plan->n))
-        return cuda_with_row<T>(plan->n, [&](auto shape) {
+    if (cuda_row_fits<T>(plan->n, whole))
+        return cuda_with_row<T>(plan->n, whole, [&](auto shape) {
             using S = decltype(shape);
             return CUDA_LAUNCH((softmax_rows<T, S>), S::blocks(plan->outer), S::THREADS, 0, stream, y, x, plan->outer,
                                static_cast<int>(plan->n), log_);
         });
-    if (plan->n % cuda_pack_size<T> == 0)
+    if (whole)
         return CUDA_LAUNCH((softmax_long<T, cuda_pack_size<T>>), grid_of(plan->outer), 512, 0, stream, y, x, plan->outer, plan->n, log_);
     return CUDA_LAUNCH((softmax_long<T, 1>), grid_of(plan->outer), 512, 0, stream, y, x, plan->outer, plan->n, log_);
 }
@@ -238,15 +238,15 @@ template <typename T> static int softmax_run_back(const struct flow_call *call) 
     const struct softmax_plan *plan = static_cast<const struct softmax_plan *>(call->priv);
     const T *dy = static_cast<const T *>(call->grad_out[0].data), *y = static_cast<const T *>(call->out[0].data);
     T *dx = static_cast<T *>(call->grad_in[0].data);
-    const bool log_ = plan->log, adds = FLOW_ACCUMULATES(call->accumulate_in, 0) != 0;
+    const bool log_ = plan->log, adds = FLOW_ACCUMULATES(call->accumulate_in, 0) != 0, whole = cuda_whole<T>(plan->n, dx, dy, y);
     cudaStream_t stream = cuda_stream(call);
     if (plan->inner > 1) {
         const softmax_tile tile = tile_of(plan);
         return CUDA_LAUNCH((softmax_columns_back<T>), grid_of(tile.units), 256, 0, stream, dx, dy, y, plan->n, plan->inner, tile, log_,
                            adds);
     }
-    if (cuda_row_fits<T>(plan->n))
-        return cuda_with_row<T>(plan->n, [&](auto shape) {
+    if (cuda_row_fits<T>(plan->n, whole))
+        return cuda_with_row<T>(plan->n, whole, [&](auto shape) {
             using S = decltype(shape);
             const int n = static_cast<int>(plan->n);
             if (log_)
@@ -255,7 +255,7 @@ template <typename T> static int softmax_run_back(const struct flow_call *call) 
             return CUDA_LAUNCH((softmax_rows_back<T, S, false>), S::blocks(plan->outer), S::THREADS, 0, stream, dx, dy, y, plan->outer, n,
                                adds);
         });
-    if (plan->n % cuda_pack_size<T> == 0)
+    if (whole)
         return CUDA_LAUNCH((softmax_long_back<T, cuda_pack_size<T>>), grid_of(plan->outer), 512, 0, stream, dx, dy, y, plan->outer, plan->n,
                            log_, adds);
     return CUDA_LAUNCH((softmax_long_back<T, 1>), grid_of(plan->outer), 512, 0, stream, dx, dy, y, plan->outer, plan->n, log_, adds);
