@@ -127,7 +127,6 @@ static void fault_in_thread(const char *format, ...) {
 /* ---- Barriers */
 
 void machine::started(unsigned t) {
-    threads[t].meets = false;
     threads[t].where = {nullptr, 0};
 }
 
@@ -294,6 +293,7 @@ bool machine::run_block() {
     next = ended = arrived = ready_first = ready_count = 0;
     arrays_count = 0, shared_used = (running->shared + 15) / 16 * 16;
     memset(shared, 0xFF, running->shared); /* undefined: NaN */
+    for (unsigned t = 0; t < count; t++) threads[t].meets = false;
     if (now.check) races.block(count);
     leave(&scheduler);
     if (fault.empty() && ended < count) tell_deadlock(*this);
