@@ -74,14 +74,14 @@ struct device_steps {
     int (*add)(const struct flow_call *call);
 };
 
-/* What training does to the gradients of a group on a device apart (train/update.h). `stream`: a flow_call.stream. */
+/* What training does to the gradients of a group on a device apart (train/update.h has the structs). Queued on a flow_call.stream; 0, or
+ * the device's own error. `pass->workspace` and `sum` are the device's memory. */
+struct update_pass;
+struct update_sum;
 struct device_training {
-    /* Bytes of workspace, on the device. */
     int64_t (*workspace)(uint32_t count, const struct flow_tensor *grad);
-    /* Takes the mean away where asked, scales, adds noise of `variance` (0: none) drawn by `key` and `step`; leaves at `result`, on the
-     * device, the sum of squares and (as a double) the index of the first gradient that is not finite, or -1. */
-    int (*prepare)(const struct flow_call *call, uint32_t count, const struct flow_tensor *grad, double scale, bool centralize,
-                   double variance, const uint64_t *key, int64_t step, void *workspace, double *result);
+    int (*prepare)(void *stream, const struct update_pass *pass, struct update_sum *sum);
+    int (*add)(void *stream, uint32_t count, const struct flow_tensor *sum, const struct flow_tensor *grad); /* sum[i] += grad[i] */
 };
 
 struct device {

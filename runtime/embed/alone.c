@@ -344,9 +344,10 @@ static int run_graph(flow_graph *graph, struct instance *instance, const struct 
     if (rc == 0) rc = context_run(context, inputs, report, &outputs);
     for (size_t i = 0; rc == 0 && i < values; i++) {
         const struct instance_value *value = &instance->values[i];
-        const struct flow_tensor *kept = value->kind == VALUE_PARAM ? model_get(graph->model, value->name) : NULL;
+        const struct flow_tensor *kept = value->kind == VALUE_PARAM ? model_host(graph->model, value->name) : NULL;
         found[i].rank = -1;
-        if (wanted[i] >= 0) found[i] = outputs[wanted[i]];
+        const struct flow_tensor *made = wanted[i] >= 0 ? context_host(context, (size_t)wanted[i]) : NULL;
+        if (made) found[i] = *made;
         else if (kept) found[i] = *kept;
     }
     taking->values = found;
@@ -396,5 +397,6 @@ const struct flow_alone_node *flow_alone_at(const flow_alone *alone, size_t inde
 
 const struct flow_tensor *flow_graph_parameter(const flow_graph *graph, size_t index, const char **name) {
     const char *unused;
-    return model_at(graph->model, index, name ? name : &unused);
+    const char **found = name ? name : &unused;
+    return model_at(graph->model, index, found) ? model_host(graph->model, *found) : NULL;
 }

@@ -317,7 +317,7 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
     if (!entry) return report_memory(report);
     struct plan_options plan = {
-        .streams = session->options.streams, .device = FLOW_DEVICE_CPU, .host = &graph->host, .checked = session->options.checked != 0};
+        .streams = session->options.streams, .device = graph_device(graph), .host = &graph->host, .checked = session->options.checked != 0};
     int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
     if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
     else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);
@@ -454,7 +454,7 @@ bool flow_session_gradient(const flow_session *session, size_t index, const char
     const char *plain = instance->values[by].name, *kind = instance->values[by].kind == VALUE_INPUT ? "in." : "param.";
     strcpy(session->gradient_name, kind);
     strcat(session->gradient_name, plain);
-    *name = session->gradient_name, *value = &session->outputs[instance->network->output_count + index];
+    *name = session->gradient_name, *value = context_host(session->context, instance->network->output_count + index);
     return true;
 }
 

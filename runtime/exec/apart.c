@@ -243,19 +243,31 @@ int apart_prepare(struct context *context, const struct plan *plan) {
 
 int apart_mirror(struct context *context, size_t output, int64_t bytes) {
     if (output >= context->mirror_count) {
-        struct buffer *longer = memory_array(context->from, output + 1, sizeof *longer);
+        struct mirror *longer = memory_array(context->from, output + 1, sizeof *longer);
         if (!longer) return FLOW_ERROR_MEMORY;
         if (context->mirror_count) memcpy(longer, context->mirrors, context->mirror_count * sizeof *longer);
         memory_free(context->from, context->mirrors, context->mirror_count * sizeof *longer);
         context->mirrors = longer, context->mirror_count = output + 1;
     }
-    struct buffer *mirror = &context->mirrors[output];
+    struct mirror *mirror = &context->mirrors[output];
     if (mirror->bytes >= bytes && mirror->data) return 0;
     if (mirror->data) context->apart->stage_free(context->device, mirror->data, mirror->bytes);
-    *mirror = (struct buffer){0};
+    *mirror = (struct mirror){0};
     int code = context->apart->stage_new(context->device, bytes > 0 ? bytes : 1, &mirror->data);
     if (code == 0) mirror->bytes = bytes > 0 ? bytes : 1;
     return code;
+}
+
+const struct flow_tensor *context_host(struct context *context, size_t output) {
+    const struct binding *binding = context->current;
+    if (!binding || output >= binding->plan->instance->output_count) return NULL;
+    const struct flow_tensor *there = &binding->outputs[output];
+    int64_t bytes;
+    if (there->device == FLOW_DEVICE_CPU || there->rank < 0) return there;
+    if (!plan_bytes(there, &bytes) || apart_mirror(context, output, bytes) < 0) return NULL;
+    struct mirror *mirror = &context->mirrors[output];
+    mirror->tensor = *there, mirror->tensor.data = mirror->data, mirror->tensor.device = FLOW_DEVICE_CPU;
+    return device_get(context->device, mirror->data, there->data, bytes) < 0 ? NULL : &mirror->tensor;
 }
 
 void apart_context_free(struct context *context) {

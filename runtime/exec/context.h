@@ -141,6 +141,13 @@ struct exec_given {
     int64_t bytes;
 };
 
+/* An output as the host sees it. */
+struct mirror {
+    void *data;
+    int64_t bytes;
+    struct flow_tensor tensor;
+};
+
 struct context {
     const struct allocator *from;
     const struct logger *log; /* NULL: none */
@@ -176,7 +183,7 @@ struct context {
     /* A device apart. */
     const struct device_api *apart; /* its functions; NULL: memory is the host's */
     struct flow_host cpu_host;      /* for kernels of the CPU */
-    struct buffer *mirrors;         /* by network output: on the host */
+    struct mirror *mirrors;         /* by output: on the host */
     size_t mirror_count;
     struct buffer number, number_stage; /* the run's, on the device and on the host */
     struct buffer counting;             /* 0, 1, 2 ..: iterations of loops, on the device */

@@ -35,6 +35,10 @@ struct model_told {
 };
 void model_told(const struct model *model, struct model_told *told);
 const struct flow_tensor *model_get(const struct model *model, const char *name);
+/* The value in memory of the host; on a device apart a copy, made anew each time. NULL: none, or it could not be brought. */
+const struct flow_tensor *model_host(struct model *model, const char *name);
+/* The bytes of one value become those of another (of like types). */
+int must_use model_copy(struct model *model, const struct flow_tensor *to, const struct flow_tensor *from);
 /* For training: every value is memory of the model's own, that may be written while no run is under way. */
 int must_use model_train(struct model *model);
 /* Values by number, those that have one or are given one, in the order in which they came; *name receives the name. NULL after the last. */
@@ -42,7 +46,8 @@ const struct flow_tensor *model_at(const struct model *model, size_t index, cons
 /* The parameter's initial value again. */
 int must_use model_reset(struct model *model, const struct instance *instance, int32_t value, struct report *report);
 /* Any tensor's data, by an initialiser without seed of its own ("zeros", "constant(v)"). Negative with a reason in `why`. */
-int must_use model_initialise(const struct allocator *from, const struct flow_tensor *tensor, const char *init, char *why, size_t size);
+int must_use model_initialise(struct device *device, const struct allocator *from, const struct flow_tensor *tensor, const char *init,
+                              char *why, size_t size);
 /* After parameters changed: what was packed or widened from them is made anew when next bound. No context may be bound to a plan. */
 void model_changed(struct model *model);
 
@@ -56,6 +61,8 @@ void context_reset(struct context *context); /* states, feeds and run number as 
 /* From any thread or signal handler: the run under way, else the next one, ends with FLOW_ERROR_CANCELLED. */
 void context_cancel(struct context *context);
 void context_uncancel(struct context *context);
+/* An output of the last run in memory of the host; NULL where it could not be brought there. */
+const struct flow_tensor *context_host(struct context *context, size_t output);
 /* On a device apart: whether launches that come again are captured into a graph and replayed (as they are from the start), and how often
  * that was done. */
 void context_capture(struct context *context, bool on);

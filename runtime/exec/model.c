@@ -18,7 +18,9 @@ struct parameter {
     struct flow_tensor value; /* of the graph's type; rank -1: not yet */
     struct buffer copy;       /* of what was given */
     struct buffer own;        /* of the value, where it is not what was given */
-    struct buffer wide;       /* the value as f32, where a kernel needs a 16-bit one so */
+    struct buffer mirror;     /* the value as the host sees it, on a device apart, when it was asked for */
+    struct flow_tensor seen;
+    struct buffer wide; /* the value as f32, where a kernel needs a 16-bit one so */
 };
 
 struct packed {
@@ -106,7 +108,7 @@ void model_share(struct model *model, struct model *base) {
 void model_free(struct model *model) {
     if (!model || atomic_fetch_sub(&model->users, 1) > 1) return;
     for (size_t i = 0; i < model->count; i++) {
-        copy_free(model, &model->parameters[i]->copy);
+        copy_free(model, &model->parameters[i]->copy), copy_free(model, &model->parameters[i]->mirror);
         buffer_free(model, &model->parameters[i]->own);
         buffer_free(model, &model->parameters[i]->wide);
     }
@@ -502,6 +504,31 @@ const struct flow_tensor *model_at(const struct model *model, size_t index, cons
     return NULL;
 }
 
+static const struct flow_tensor *seen(struct model *model, struct parameter *parameter) {
+    int64_t bytes;
+    if (parameter->value.rank < 0) return parameter->given.rank >= 0 ? &parameter->given : NULL;
+    if (parameter->value.device == FLOW_DEVICE_CPU) return &parameter->value;
+    if (!plan_bytes(&parameter->value, &bytes)) return NULL;
+    if (!parameter->mirror.data && copy_new(model, bytes, &parameter->mirror) < 0) return NULL;
+    if (device_get(model->device, parameter->mirror.data, parameter->value.data, bytes) < 0) return NULL;
+    parameter->seen = parameter->value, parameter->seen.data = parameter->mirror.data, parameter->seen.device = FLOW_DEVICE_CPU;
+    return &parameter->seen;
+}
+
+const struct flow_tensor *model_host(struct model *model, const char *name) {
+    pthread_mutex_lock(&model->lock);
+    struct parameter *parameter = find(model, name);
+    const struct flow_tensor *value = parameter ? seen(model, parameter) : NULL;
+    pthread_mutex_unlock(&model->lock);
+    return value;
+}
+
+int model_copy(struct model *model, const struct flow_tensor *to, const struct flow_tensor *from) {
+    int64_t bytes;
+    if (to->data == from->data) return 0;
+    return plan_bytes(from, &bytes) ? copy_value(model, to->data, from->data, bytes) : FLOW_ERROR_SHAPE;
+}
+
 int model_reset(struct model *model, const struct instance *instance, int32_t value, struct report *report) {
     const struct instance_value *about = &instance->values[value];
     pthread_mutex_lock(&model->lock);
@@ -516,8 +543,9 @@ int model_reset(struct model *model, const struct instance *instance, int32_t va
     return 0;
 }
 
-int model_initialise(const struct allocator *from, const struct flow_tensor *tensor, const char *init, char *why, size_t size) {
-    return tensor_initialise(from, tensor, init, 0, why, size);
+int model_initialise(struct device *device, const struct allocator *from, const struct flow_tensor *tensor, const char *init, char *why,
+                     size_t size) {
+    return device_initialise(device, from, tensor, init, 0, why, size);
 }
 
 void model_changed(struct model *model) {

@@ -146,8 +146,9 @@ static int copy_all(struct snapshot *snapshot, const struct trainer *trainer) {
     for (size_t i = 0; i < snapshot->count; i++) {
         struct flow_tensor *tensor = (struct flow_tensor *)snapshot->tensors[i].tensor;
         int64_t bytes = stage_bytes(tensor);
-        if (bytes) memcpy(at, tensor->data, (size_t)bytes);
-        tensor->data = at;
+        if (tensor->device == FLOW_DEVICE_CPU && bytes) memcpy(at, tensor->data, (size_t)bytes);
+        else if (device_get(trainer->options.device, at, tensor->data, bytes) < 0) return FLOW_ERROR_MEMORY;
+        tensor->data = at, tensor->device = FLOW_DEVICE_CPU;
         at += size_align(bytes, 64);
     }
     return 0;
@@ -324,12 +325,14 @@ static int list_files(struct trainer *trainer, const char *dir, struct report *r
     return code;
 }
 
-static int fill(const struct tensor_file *file, const struct flow_tensor *to, const struct flow_tensor *from, const char *what,
-                struct report *report) {
+static int fill(struct device *device, const struct tensor_file *file, const struct flow_tensor *to, const struct flow_tensor *from,
+                const char *what, struct report *report) {
     if (!from || stage_bytes(from) != stage_bytes(to) || from->dtype != to->dtype)
         return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint %s for '%s'",
                           from ? "has another shape" : "has nothing", what);
-    if (stage_bytes(to)) memcpy(to->data, from->data, (size_t)stage_bytes(to));
+    if (to->device == FLOW_DEVICE_CPU) {
+        if (stage_bytes(to)) memcpy(to->data, from->data, (size_t)stage_bytes(to));
+    } else if (device_put(device, to->data, from->data, stage_bytes(to)) < 0) return report_memory(report);
     return 0;
 }
 
@@ -337,7 +340,7 @@ static int fill(const struct tensor_file *file, const struct flow_tensor *to, co
 static int take_parameter(struct model *model, const struct tensor_file *file, const struct tensor_entry *entry, struct report *report) {
     int code = model_set(model, entry->name, &entry->tensor, false);
     if (code != FLOW_ERROR_USAGE) return code < 0 ? report_memory(report) : 0;
-    return fill(file, model_get(model, entry->name), &entry->tensor, entry->name, report);
+    return fill(model_device(model), file, model_get(model, entry->name), &entry->tensor, entry->name, report);
 }
 
 /* Of the newest one's folder alone. */
@@ -444,8 +447,8 @@ static int restore_groups(struct stage *stage, const struct tensor_file *file, s
         for (uint32_t k = 0; k < group->states * group->count && code == 0; k++) {
             if (group->state[k].rank < 0) continue;
             const char *name = group->names[k % group->count];
-            code = fill(file, &group->state[k], find(file, "~state.%zu.%s.%s", g, group->optimizer->states.at[k / group->count].name, name),
-                        name, report);
+            code = fill(stage->groups->device, file, &group->state[k],
+                        find(file, "~state.%zu.%s.%s", g, group->optimizer->states.at[k / group->count].name, name), name, report);
         }
     }
     return code;
@@ -482,7 +485,7 @@ int checkpoint_restore(struct trainer *trainer, struct stage *stage, struct repo
     if (best) code = stage_keep_best(stage, report);
     for (size_t p = 0; best && p < instance->param_count && code == 0; p++) {
         const char *name = instance->values[instance->params[p]].name;
-        code = fill(file, &stage->kept[p], find(file, "~best.%zu.%s%s", p, "", name), name, report);
+        code = fill(trainer->options.device, file, &stage->kept[p], find(file, "~best.%zu.%s%s", p, "", name), name, report);
     }
     return code;
 }

@@ -113,6 +113,7 @@ static int make_group(struct groups *groups, const struct instance *instance, si
     group->value = arena_array(&groups->arena, instance->param_count, sizeof *group->value);
     if (!group->params || !group->names || !group->keys || !group->param || !group->grad || !group->value) return report_memory(report);
     if (!group->optimizer) return 0;
+    group->step = group->optimizer->step, group->workspace = group->optimizer->workspace;
     for (size_t p = 0; p < instance->param_count; p++) {
         const struct instance_value *value = &instance->values[instance->params[p]];
         if (groups_owner(groups->training, value->name) != (int32_t)g || value->flags & FLOW_RUNNING) continue;
@@ -216,7 +217,7 @@ static int initialise(struct groups *groups, struct report *report) {
             const char *init = group->optimizer->states.at[k / group->count].init;
             if (group->state[k].rank < 0) continue;
             char why[256];
-            int code = model_initialise(groups->from, &group->state[k], init ? init : "zeros", why, sizeof why);
+            int code = model_initialise(groups->device, groups->from, &group->state[k], init ? init : "zeros", why, sizeof why);
             if (code < 0)
                 return report_add(report, code, group->update->optimizer_at, "optimizer '%s': state '%s': %s", group->optimizer->name,
                                   group->optimizer->states.at[k / group->count].name, why);
@@ -241,20 +242,65 @@ static struct flow_update update_of(struct groups *groups, const struct group *g
                                 .workspace = groups->workspace};
 }
 
+/* What the workspace of a pass begins with on a device apart: its result, brought to the host. */
+enum { SUM_ROOM = 64 };
+
+static int64_t pass_workspace(const struct groups *groups, const struct group *group) {
+    if (!groups->device->api->apart) return update_workspace(group->count, group->param);
+    return SUM_ROOM + groups->device->training->workspace(group->count, group->param);
+}
+
+/* Scaling, noise and norm where the gradients are. */
+static int pass_over(struct groups *groups, struct update_pass *pass, struct update_sum *sum) {
+    struct device *device = groups->device;
+    if (!device->api->apart) {
+        update_prepare(pass, sum);
+        return 0;
+    }
+    pass->workspace = (char *)groups->workspace + SUM_ROOM;
+    struct update_sum *there = groups->workspace;
+    int code = device->training->prepare(groups->call.stream, pass, there);
+    if (code == 0) code = device->api->copy(groups->stream, sum, there, sizeof *sum, DEVICE_OUT);
+    int waited = device->api->synchronize(groups->stream);
+    return code != 0 ? FLOW_ERROR_INTERNAL : waited;
+}
+
 static int make_workspace(struct groups *groups, struct report *report) {
     int64_t most = 0;
     for (size_t g = 0; g < groups->count; g++) {
         struct group *group = &groups->at[g];
         if (!group->count) continue;
         struct flow_update update = update_of(groups, group);
-        int64_t bytes = group->optimizer->workspace ? group->optimizer->workspace(&update) : 0;
-        int64_t pass = groups_with_gradient(group->update) ? update_workspace(group->count, group->param) : 0;
+        int64_t bytes = group->workspace ? group->workspace(&update) : 0;
+        int64_t pass = groups_with_gradient(group->update) ? pass_workspace(groups, group) : 0;
         if (bytes > most) most = bytes;
         if (pass > most) most = pass;
     }
     if (most && groups->device->api->memory_new(groups->device, most, &groups->workspace) < 0) return report_memory(report);
     groups->workspace_bytes = most;
     return 0;
+}
+
+/* The optimiser's step on the device. */
+static int device_step(const struct device *device, struct group *group, struct report *report) {
+    const char *name = group->optimizer->name;
+    for (uint32_t k = 0; k < device->optimizer_count; k++) {
+        if (strcmp(device->optimizers[k].optimizer, name) != 0) continue;
+        group->step = device->optimizers[k].step, group->workspace = device->optimizers[k].workspace;
+        return 0;
+    }
+    return report_add(report, FLOW_ERROR_UNSUPPORTED, group->update->optimizer_at, "optimizer '%s' has no step on %s: train on the CPU",
+                      name, device->api->name);
+}
+
+static int begin_stream(struct groups *groups, struct report *report) {
+    struct device *device = groups->device;
+    if (device->api->stream_new(device, &groups->stream) < 0) return report_memory(report);
+    groups->call.stream = device->api->native(groups->stream);
+    int code = 0;
+    for (size_t g = 0; g < groups->count && code == 0; g++)
+        if (groups->at[g].optimizer && groups->at[g].count) code = device_step(device, &groups->at[g], report);
+    return code;
 }
 
 int groups_new(const struct allocator *from, struct device *device, struct model *model, const struct training *training,
@@ -280,6 +326,7 @@ int groups_new(const struct allocator *from, struct device *device, struct model
         if (code == 0 && groups->at[g].optimizer && groups->at[g].optimizer->flags & FLOW_OPTIMIZER_OF)
             code = find_others(groups, &groups->at[g], report);
     }
+    if (code == 0 && device->api->apart) code = begin_stream(groups, report);
     if (code == 0) code = place(groups, instance, report);
     if (code == 0) code = initialise(groups, report);
     if (code == 0) code = make_workspace(groups, report);
@@ -290,6 +337,7 @@ int groups_new(const struct allocator *from, struct device *device, struct model
 
 void groups_free(struct groups *groups) {
     if (!groups) return;
+    if (groups->stream) groups->device->api->stream_free(groups->stream);
     if (groups->memory) groups->device->api->memory_free(groups->device, groups->memory, groups->memory_bytes);
     if (groups->workspace) groups->device->api->memory_free(groups->device, groups->workspace, groups->workspace_bytes);
     const struct allocator *from = groups->from;
@@ -297,7 +345,7 @@ void groups_free(struct groups *groups) {
     memory_free(from, groups, sizeof *groups);
 }
 
-static void keep_group(struct group *group, const struct group *before) {
+static int keep_group(struct model *model, struct group *group, const struct group *before) {
     bool any = false;
     for (uint32_t i = 0; i < group->count; i++)
         for (uint32_t k = 0; k < before->count; k++) {
@@ -306,31 +354,45 @@ static void keep_group(struct group *group, const struct group *before) {
                 struct flow_tensor *to = &group->state[s * group->count + i];
                 const struct flow_tensor *from = &before->state[s * before->count + k];
                 if (!extents_same(to, from) || to->rank < 0) continue;
-                if (elements(to)) memcpy(to->data, from->data, (size_t)(elements(to) * dtype_bytes(to->dtype)));
+                if (model_copy(model, to, from) < 0) return FLOW_ERROR_MEMORY;
             }
             any = true;
         }
     if (any) group->steps = before->steps;
+    return 0;
 }
 
-void groups_keep(struct groups *groups, const struct groups *before) {
+int groups_keep(struct groups *groups, const struct groups *before) {
+    int code = 0;
     for (size_t g = 0; g < groups->count; g++)
-        for (size_t b = 0; b < before->count; b++)
+        for (size_t b = 0; b < before->count && code == 0; b++)
             if (groups->at[g].optimizer && before->at[b].optimizer &&
                 strcmp(groups->at[g].optimizer->name, before->at[b].optimizer->name) == 0)
-                keep_group(&groups->at[g], &before->at[b]);
+                code = keep_group(groups->model, &groups->at[g], &before->at[b]);
+    return code;
 }
 
 /* ---- A step ---- */
 
-void groups_add(struct groups *groups, const struct program *program, bool first) {
+static int add_apart(struct groups *groups, const struct flow_tensor *sum, const struct flow_tensor *gradient, bool first) {
+    const struct device *device = groups->device;
+    int64_t bytes = elements(sum) * dtype_bytes(sum->dtype);
+    if (first) return device->api->copy(groups->stream, sum->data, gradient->data, bytes, DEVICE_WITHIN);
+    return device->training->add(groups->call.stream, 1, sum, gradient);
+}
+
+int groups_add(struct groups *groups, const struct program *program, bool first) {
     const struct instance *instance = program_instance(program);
-    for (size_t p = 0; p < instance->param_count; p++) {
+    int code = 0;
+    for (size_t p = 0; p < instance->param_count && code == 0; p++) {
         const struct flow_tensor *gradient = program_gradient(program, p);
         if (groups->sums[p].rank < 0 || !gradient) continue;
-        if (first) tensor_copy(groups->sums[p].data, gradient);
+        if (groups->stream) code = add_apart(groups, &groups->sums[p], gradient, first);
+        else if (first) tensor_copy(groups->sums[p].data, gradient);
         else tensor_add(&groups->call, &groups->sums[p], gradient->data);
     }
+    int waited = groups->stream ? groups->device->api->synchronize(groups->stream) : 0; /* the next run writes the gradients */
+    return code != 0 ? FLOW_ERROR_INTERNAL : waited;
 }
 
 /* `every: n`: a group with a gradient at steps 0, n, 2n ..; one that follows the others once they have made n steps, 2n ... */
@@ -349,6 +411,11 @@ static void take_gradients(struct groups *groups, const struct program *program,
     }
 }
 
+static int on_device(const struct groups *groups, const struct group *group, struct report *report) {
+    return report_add(report, FLOW_ERROR_INTERNAL, group->update->at, "the step failed on the device: %s",
+                      groups->device->api->why(groups->device));
+}
+
 /* Mean over micro-batches, noise, norm. */
 static int prepare(struct groups *groups, struct group *group, int64_t step, struct report *report) {
     const struct training_noise *noise = &groups->training->noise;
@@ -361,7 +428,7 @@ static int prepare(struct groups *groups, struct group *group, int64_t step, str
                                .noise = noise->given && !noise->after_clip ? &draw : NULL,
                                .workspace = groups->workspace};
     struct update_sum sum;
-    update_prepare(&pass, &sum);
+    if (pass_over(groups, &pass, &sum) < 0) return on_device(groups, group, report);
     group->square = sum.square;
     if (sum.broken >= 0)
         return report_add(report, FLOW_ERROR_RANGE, group->update->at, "the gradient of parameter '%s' is not finite at step %lld",
@@ -388,10 +455,14 @@ static int apply(struct groups *groups, struct group *group, const struct groups
                                    .noise = &draw,
                                    .workspace = groups->workspace};
         struct update_sum sum;
-        update_prepare(&pass, &sum);
+        if (pass_over(groups, &pass, &sum) < 0) return on_device(groups, group, report);
         update.scale = 1;
     }
-    int code = group->optimizer->step(&update);
+    int code = group->step(&update);
+    if (groups->stream) {
+        int waited = groups->device->api->synchronize(groups->stream);
+        if (code == 0 && waited < 0 && !groups->failed) return on_device(groups, group, report);
+    }
     if (code == 0) code = groups->failed;
     if (code < 0) return told(groups, group, code, report);
     group->steps++;
@@ -399,7 +470,7 @@ static int apply(struct groups *groups, struct group *group, const struct groups
 }
 
 static int take_value(struct group *group, const struct program *program, struct report *report) {
-    const struct flow_tensor *value = program_value(program, group->ref);
+    const struct flow_tensor *value = program_value_there(program, group->ref);
     for (uint32_t i = 0; i < group->count; i++) {
         if (!value || !extents_same(value, &group->param[i]))
             return report_add(report, FLOW_ERROR_SHAPE, group->update->at,

@@ -9,7 +9,9 @@
 
 struct group {
     const struct training_update *update;
-    const struct flow_optimizer *optimizer; /* NULL: none */
+    const struct flow_optimizer *optimizer;        /* NULL: none */
+    int (*step)(const struct flow_update *update); /* where the device is */
+    int64_t (*workspace)(const struct flow_update *update);
     uint32_t count;
     size_t *params; /* of the instance */
     const char **names;
@@ -36,6 +38,7 @@ struct groups {
     struct flow_tensor *sums; /* by param of the instance: sums over micro-batches; rank -1 */
     void *workspace;
     int64_t workspace_bytes;
+    struct stream *stream; /* a device apart; NULL */
     struct flow_host host;
     struct flow_call call;
     char message[512];
@@ -53,10 +56,10 @@ int must_use groups_new(const struct allocator *from, struct device *device, str
                         struct groups **out);
 void groups_free(struct groups *groups);
 /* Optimisers' states of `before` go on in the groups that have the like optimiser and parameter. */
-void groups_keep(struct groups *groups, const struct groups *before);
+int must_use groups_keep(struct groups *groups, const struct groups *before);
 
 /* Adds the program's gradients to the sums, where a step has several micro-batches. `first`: overwrites. */
-void groups_add(struct groups *groups, const struct program *program, bool first);
+int must_use groups_add(struct groups *groups, const struct program *program, bool first);
 /* One update. step: of the stage, from 0. rate: of the schedule. loss: by pass. *norm receives the gradients' norm before clipping. Fails
  * before anything was changed where a gradient is not finite. */
 struct groups_step {

@@ -138,7 +138,11 @@ static int rename_parameters(const struct program_options *options, struct insta
 
 static int make(struct program *program, const struct flow_tensor *inputs, struct entry *entry, struct report *report) {
     const struct program_options *options = &program->options;
+    const struct device *device = model_device(options->model);
+    const int32_t kind = device->api->kind;
     struct instance_options about = {.host = options->host,
+                                     .device = kind,
+                                     .cpu = kind == FLOW_DEVICE_CPU ? NULL : device->cpu->host,
                                      .phase = options->phase,
                                      .precision = options->precision,
                                      .inputs = inputs,
@@ -155,8 +159,7 @@ static int make(struct program *program, const struct flow_tensor *inputs, struc
     for (size_t n = 0; n < options->pass_count && code == 0; n++) code = fill_pass(program, entry, n, &passes[n], report);
     if (code == 0) code = grad_differentiate(entry->instance, passes, options->pass_count, report);
     if (code == 0) code = list_outputs(program, entry, passes, report);
-    struct plan_options plan = {
-        .streams = options->streams, .device = FLOW_DEVICE_CPU, .host = options->host, .changing = options->changing};
+    struct plan_options plan = {.streams = options->streams, .device = kind, .host = options->host, .changing = options->changing};
     return code == 0 ? plan_new(options->from, entry->instance, &plan, report, &entry->plan) : code;
 }
 
@@ -209,6 +212,10 @@ int program_run(struct program *program, const struct flow_tensor *inputs, uint6
 }
 
 const struct flow_tensor *program_value(const struct program *program, size_t ref) {
+    return program->outputs ? context_host(program->context, program->current->first_ref + ref) : NULL;
+}
+
+const struct flow_tensor *program_value_there(const struct program *program, size_t ref) {
     return program->outputs ? &program->outputs[program->current->first_ref + ref] : NULL;
 }
 

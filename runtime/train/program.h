@@ -43,7 +43,8 @@ int must_use program_plan(struct program *program, const struct flow_tensor *inp
 /* One run; `number`: what random operators draw by. */
 int must_use program_run(struct program *program, const struct flow_tensor *inputs, uint64_t number, struct report *report);
 /* Of the last run. */
-const struct flow_tensor *program_value(const struct program *program, size_t ref);
+const struct flow_tensor *program_value(const struct program *program, size_t ref);       /* in memory of the host; NULL: it ran out */
+const struct flow_tensor *program_value_there(const struct program *program, size_t ref); /* where the run left it */
 /* By index into the instance's params; NULL: none. */
 const struct flow_tensor *program_gradient(const struct program *program, size_t param);
 const struct instance *program_instance(const struct program *program); /* of the plan in hand; NULL */

@@ -35,12 +35,16 @@ static int begin(struct stage *stage, struct report *report) {
     return 0;
 }
 
-static int put(struct stage *stage, size_t p, const void *from, int64_t bytes, int64_t at, struct report *report) {
+/* `live`: a value of the model's, else memory of the host. */
+static int put(struct stage *stage, size_t p, const void *from, bool live, int64_t bytes, int64_t at, struct report *report) {
     struct samples *samples = stage->samples;
     if (memory_grow(stage->trainer->from, &samples->data[p], &samples->capacity[p], (size_t)(at + bytes) + 1, 1) < 0)
         return report_memory(report);
-    if (bytes) memcpy((char *)samples->data[p] + at, from, (size_t)bytes);
-    return 0;
+    if (!live) {
+        if (bytes) memcpy((char *)samples->data[p] + at, from, (size_t)bytes);
+        return 0;
+    }
+    return device_get(stage->trainer->options.device, (char *)samples->data[p] + at, from, bytes) < 0 ? report_memory(report) : 0;
 }
 
 int samples_take(struct stage *stage, struct report *report) {
@@ -52,7 +56,7 @@ int samples_take(struct stage *stage, struct report *report) {
     for (size_t p = 0; p < program_instance(stage->program)->param_count; p++) {
         if (!trained(stage, p)) continue;
         int64_t bytes = stage_bytes(param(stage, p));
-        int code = put(stage, p, param(stage, p)->data, bytes, bytes * stage->samples->count, report);
+        int code = put(stage, p, param(stage, p)->data, true, bytes, bytes * stage->samples->count, report);
         if (code < 0) return code;
     }
     stage->samples->count++;
@@ -91,7 +95,7 @@ int samples_restore(struct stage *stage, const struct tensor_file *file, struct 
         if (stage_bytes(all) != all->shape[0] * stage_bytes(param(stage, p)))
             return report_add(report, FLOW_ERROR_FORMAT, (struct position){file->path, 0, 0}, "the checkpoint has another shape for '%s'",
                               name);
-        int code = put(stage, p, all->data, stage_bytes(all), 0, report);
+        int code = put(stage, p, all->data, false, stage_bytes(all), 0, report);
         if (code < 0) return code;
         stage->samples->count = all->shape[0];
     }

@@ -102,7 +102,7 @@ static int copy_one(struct stage *stage, const struct training_copy *copy, const
         else if (!target) code = report_add(report, FLOW_ERROR_GRAPH, copy->at, "copy: there is no parameter '%s' for '%s'", to, name);
         else if (!extents_same(source, target))
             code = report_add(report, FLOW_ERROR_SHAPE, copy->at, "copy: '%s' and '%s' have different shapes", name, to);
-        else if (stage_bytes(source)) memmove(target->data, source->data, (size_t)stage_bytes(source));
+        else if (model_copy(model, target, source) < 0) code = report_memory(report);
     }
     arena_free(&scratch);
     return code;
@@ -196,11 +196,15 @@ static int find_running(struct stage *stage, struct report *report) {
     return 0;
 }
 
-static void keep_running(struct stage *stage, bool back) {
-    for (size_t r = 0; r < stage->running_count; r++) {
+static int keep_running(struct stage *stage, bool back) {
+    struct device *device = stage->trainer->options.device;
+    int code = 0;
+    for (size_t r = 0; r < stage->running_count && code == 0; r++) {
         struct running *running = &stage->running[r];
-        if (running->bytes) memcpy(back ? running->live : running->before, back ? running->before : running->live, running->bytes);
+        code = back ? device_put(device, running->live, running->before, (int64_t)running->bytes)
+                    : device_get(device, running->before, running->live, (int64_t)running->bytes);
     }
+    return code;
 }
 
 int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report *report, struct stage **out) {
@@ -231,7 +235,7 @@ int stage_begin(struct trainer *trainer, const struct leaf *leaf, struct report 
         code = groups_new(trainer->from, trainer->options.device, trainer->options.model, stage->training, stage->program, stage->pass_of,
                           stage->ref_of, flow_key(seed, stage->name), report, &stage->groups);
     if (code == 0 && stage->training->keep_state && trainer->before && trainer->before->groups)
-        groups_keep(stage->groups, trainer->before->groups);
+        code = groups_keep(stage->groups, trainer->before->groups) < 0 ? report_memory(report) : 0;
     if (code == 0) code = find_running(stage, report);
     if (code == 0) code = validations_open(stage, report);
     if (code == 0 && trainer->resumed) code = checkpoint_restore(trainer, stage, report);
@@ -299,7 +303,8 @@ static bool add_losses(struct stage *stage, double share) {
     for (size_t p = 0; p < stage->pass_count; p++)
         for (size_t l = 0; l < stage->passes[p].count; l++) {
             const struct training_loss *loss = &stage->passes[p].losses[l];
-            double value = sum_of(program_value(stage->program, ref_index(stage, loss->ref)));
+            const struct flow_tensor *lost = program_value(stage->program, ref_index(stage, loss->ref));
+            double value = lost ? sum_of(lost) : NAN;
             stage->losses[p] += share * loss->weight * value;
             finite = finite && isfinite(value);
         }
@@ -309,10 +314,11 @@ static bool add_losses(struct stage *stage, double share) {
 /* Where did it go wrong? The run once more, looking at every node. */
 static int not_finite(struct stage *stage, struct report *report) {
     struct context *context = program_context(stage->program);
-    keep_running(stage, true);
+    if (keep_running(stage, true) < 0) return report_memory(report);
     context_number(context, stage->trainer->runs - 1);
     int32_t before = report->count;
-    int code = context_trace(context, stage->feeding.inputs, report);
+    const bool apart = stage->trainer->options.device->api->apart; /* there nodes are not looked at one by one */
+    int code = apart ? 0 : context_trace(context, stage->feeding.inputs, report);
     if (report->count == before)
         code = report_add(report, FLOW_ERROR_RANGE, stage->training->at, "the loss is not finite at step %lld", (long long)stage->step);
     report_add(report, FLOW_ERROR_RANGE, stage->training->at,
@@ -337,7 +343,7 @@ static int run_batches(struct stage *stage, int64_t *rows, struct report *report
         if (code < 0) return code;
         *rows += stage->feeding.rows;
         if (!add_losses(stage, 1.0 / (double)micro)) return not_finite(stage, report);
-        if (micro > 1) groups_add(stage->groups, stage->program, m == 0);
+        if (micro > 1 && groups_add(stage->groups, stage->program, m == 0) < 0) return report_memory(report);
     }
     return 0;
 }
@@ -372,12 +378,9 @@ static int make_step(struct stage *stage, struct trainer_event *event, struct re
 
 int stage_step(struct stage *stage, struct trainer_event *event, struct report *report) {
     double start = trainer_clock();
-    keep_running(stage, false);
+    if (keep_running(stage, false) < 0) return report_memory(report);
     int code = make_step(stage, event, report);
-    if (code < 0) {
-        keep_running(stage, true);
-        return code;
-    }
+    if (code < 0) return keep_running(stage, true) < 0 ? report_memory(report) : code;
     stage->step++, stage->trainer->total++;
     code = samples_take(stage, report);
     event->step_seconds = trainer_clock() - start;
@@ -398,17 +401,19 @@ int stage_keep_best(struct stage *stage, struct report *report) {
         if (kept->rank < 0) {
             void *data = memory_new(stage->trainer->from, (size_t)stage_bytes(now) + 1);
             if (!data) return report_memory(report);
-            *kept = *now, kept->data = data;
+            *kept = *now, kept->data = data, kept->device = FLOW_DEVICE_CPU;
         }
-        if (stage_bytes(now)) memcpy(kept->data, now->data, (size_t)stage_bytes(now));
+        if (device_get(stage->trainer->options.device, kept->data, now->data, stage_bytes(now)) < 0) return report_memory(report);
     }
     return 0;
 }
 
-void stage_restore_best(struct stage *stage) {
+int stage_restore_best(struct stage *stage) {
     const struct instance *instance = program_instance(stage->program);
-    for (size_t p = 0; stage->kept && p < instance->param_count; p++) {
+    int code = 0;
+    for (size_t p = 0; stage->kept && p < instance->param_count && code == 0; p++) {
         const struct flow_tensor *now = model_get(stage->trainer->options.model, instance->values[instance->params[p]].name);
-        if (stage->kept[p].rank >= 0 && stage_bytes(now)) memcpy(now->data, stage->kept[p].data, (size_t)stage_bytes(now));
+        if (stage->kept[p].rank >= 0) code = device_put(stage->trainer->options.device, now->data, stage->kept[p].data, stage_bytes(now));
     }
+    return code;
 }

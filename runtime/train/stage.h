@@ -220,7 +220,7 @@ bool stage_over(const struct stage *stage);
 double stage_progress(const struct stage *stage);
 int must_use stage_step(struct stage *stage, struct trainer_event *event, struct report *report);
 int must_use stage_keep_best(struct stage *stage, struct report *report);
-void stage_restore_best(struct stage *stage);
+int must_use stage_restore_best(struct stage *stage);
 
 /* samples.c */
 int must_use samples_take(struct stage *stage, struct report *report);  /* after a step */

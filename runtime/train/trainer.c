@@ -273,7 +273,7 @@ static int move(struct trainer *trainer, struct trainer_event *event, struct rep
     case AT_STEP:
         if (stage_over(stage)) {
             trainer->validating = stage->validations, trainer->state = AT_END_VALIDATE;
-            if (stage->stopped && stage->training->early_stop.restore) stage_restore_best(stage);
+            if (stage->stopped && stage->training->early_stop.restore && stage_restore_best(stage) < 0) return report_memory(report);
             return 0;
         }
         code = step(trainer, event, report);

@@ -169,6 +169,9 @@ static const struct device_steps cuda_steps = {
     .add = cuda_step_add,
 };
 
+static const struct device_training cuda_training = {
+    .workspace = cuda_train_workspace, .prepare = cuda_train_prepare, .add = cuda_train_add};
+
 /* Why there is no GPU to be had, so that a person knows what to do. */
 static int refuse(struct device_opening *opening, cudaError_t error) {
     int driver = 0, runtime = 0;
