@@ -2,6 +2,8 @@
 #include "device/cuda/blas.h"
 #include "device/cuda/gemm.h"
 
+#include "base/memory.h"
+
 #include <string.h>
 
 struct cuda_blas {
