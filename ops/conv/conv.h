@@ -42,12 +42,14 @@ struct window_stream {
     int64_t kept, fresh; /* extents that come in */
     int64_t left;        /* extent that goes on */
 };
+#ifndef __cplusplus
 /* `axis` of x streams along the window: sets its in, before, after, out, the state and the result's axis. `zero`: padding is of zeros. */
 int window_stream(struct flow_infer *infer, int32_t axis, struct window *window, bool zero, struct window_stream *stream);
 /* Bytes of kept and new elements side by side; 0 where the input can be read as it is. Negative: too many. */
 int64_t window_stream_bytes(const struct flow_tensor *x, const struct window_stream *stream, int64_t element);
 /* Kept and new elements side by side (in `joined`, or x itself); writes the state that goes on. */
 const void *window_stream_join(const struct flow_call *call, const struct window_stream *stream, void *joined);
+#endif
 
 struct conv_attrs {
     int64_t units;

@@ -330,7 +330,7 @@ static void line_end(const struct transpose_work *work) {
     const struct spread *s = &plan->axis[plan->stream.axis - plan->axes];
     struct rows rows = rows_of(plan);
     int64_t all = s->out * rows.inner, out = (plan->stream.emit - plan->stream.drop) * rows.inner, left = plan->stream.left * rows.inner;
-    int64_t of_unit = rows.outer / (plan->batch * plan->units);
+    int64_t of_unit = rows.outer > 0 ? rows.outer / (plan->batch * plan->units) : 1; /* no samples: no rows */
     char *y = work->call->out[0].data, *tail = work->call->state_out[0].data, *crop = work->call->state_out[1].data;
     for (int64_t i = 0; i < rows.outer; ++i) {
         const char *from = work->y + i * all * work->size;

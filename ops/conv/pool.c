@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* max_pool1d, max_pool2d, avg_pool1d, avg_pool2d: the largest and the mean of what a window sees. */
-#include "conv/conv.h"
+#include "conv/pool.h"
 #include "common/extent.h"
 
 #include <math.h>
 #include <string.h>
-
-struct pool_attrs {
-    struct flow_ints kernel, stride, padding;
-};
-
-struct pool_plan {
-    struct window axis[2]; /* height, width; of one axis a height of 1, and time */
-    struct window_stream stream;
-    bool mean;
-    int64_t channels; /* of all samples */
-};
 
 static const struct flow_port inputs_1d[] = {{"x", "channels along time", "B C T", FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port inputs_2d[] = {{"x", "images", "B C H W", FLOW_TYPES_FLOAT, 0}};

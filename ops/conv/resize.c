@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* global_avg_pool, upsample. */
-#include "conv/conv.h"
+#include "conv/resize.h"
 #include "common/extent.h"
+#include "conv/conv.h"
 
 #include <string.h>
 
@@ -71,17 +72,6 @@ static int global_backward(const struct flow_call *call) {
 }
 
 /* ---- upsample ---- */
-
-struct upsample_attrs {
-    struct flow_ints factor;
-    int32_t mode;
-};
-enum { UPSAMPLE_NEAREST, UPSAMPLE_LINEAR };
-
-struct upsample_plan {
-    int64_t h, w, factor_h, factor_w; /* extents of x; of one axis a height of 1 */
-    int64_t channels;                 /* of all samples */
-};
 
 static const struct flow_port upsample_inputs[] = {{"x", "[B, C, T] or [B, C, H, W]", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port upsample_outputs[] = {
