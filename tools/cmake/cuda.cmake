@@ -11,6 +11,7 @@ if(NOT FLOW_CUDA AND NOT FLOW_CUDA_EMULATION)
 endif()
 
 file(GLOB CUDA_HOST_SOURCES CONFIGURE_DEPENDS runtime/device/cuda/*.c)
+list(APPEND CUDA_HOST_SOURCES runtime/base/memory.c) # the library exports none of its own: what is needed of it is in the object, too
 file(GLOB CUDA_KERNEL_SOURCES CONFIGURE_DEPENDS runtime/device/cuda/*.cu ops/common/*.cu)
 file(GLOB CUDA_FOLDERS CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ops/*/kernels_cuda.h plugins/*/kernels_cuda.h)
 list(TRANSFORM CUDA_FOLDERS REPLACE "/kernels_cuda.h$" "")
@@ -48,6 +49,9 @@ add_library(device_cuda MODULE ${CUDA_HOST_SOURCES} ${CUDA_KERNEL_SOURCES} ${CMA
 target_include_directories(device_cuda PRIVATE runtime/include runtime ops .)
 target_link_libraries(device_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS} m)
 set_target_properties(device_cuda PROPERTIES PREFIX "" OUTPUT_NAME cuda LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins/device)
+if(NOT FLOW_SANITIZE)
+  target_link_options(device_cuda PRIVATE -Wl,--no-undefined)
+endif()
 if(FLOW_CUDA_EMULATION)
   enable_language(CXX)
   set(CMAKE_CXX_STANDARD 17)

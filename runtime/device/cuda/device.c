@@ -21,7 +21,7 @@ static const char *device_why(const struct device *device) { return ((const stru
 
 /* ---- Memory ---- */
 
-static int memory_new(struct device *device, int64_t bytes, void **out) {
+static int room_new(struct device *device, int64_t bytes, void **out) {
     struct cuda_device *cuda = (struct cuda_device *)device;
     *out = NULL;
     cudaError_t error = cudaMalloc(out, (size_t)(bytes > 0 ? bytes : 1));
@@ -34,7 +34,7 @@ static int memory_new(struct device *device, int64_t bytes, void **out) {
     return code;
 }
 
-static void memory_free(struct device *device, void *block, int64_t bytes) {
+static void room_free(struct device *device, void *block, int64_t bytes) {
     (void)device, (void)bytes;
     (void)cudaFree(block);
 }
@@ -76,10 +76,10 @@ static int limits(struct device *device, struct device_limits *out) {
     struct cuda_limits found;
     void *area;
     *out = (struct device_limits){0};
-    int code = memory_new(device, CUDA_LIMITS_AREA, &area);
+    int code = room_new(device, CUDA_LIMITS_AREA, &area);
     if (code < 0) return code;
     code = cuda_limits_measure(area, &found) == 0 ? FLOW_OK : cuda_failed((struct cuda_device *)device, "measuring", cudaGetLastError());
-    memory_free(device, area, CUDA_LIMITS_AREA);
+    room_free(device, area, CUDA_LIMITS_AREA);
     out->threads = found.processors, out->flops = found.flops;
     for (int i = 0; i < DEVICE_LEVELS && i < CUDA_LEVELS; i++) out->reach[i] = found.reach[i], out->rate[i] = found.rate[i];
     return code;
@@ -130,8 +130,8 @@ static const struct device_api cuda_api = {
     .name = "cuda",
     .kind = FLOW_DEVICE_CUDA,
     .apart = true,
-    .memory_new = memory_new,
-    .memory_free = memory_free,
+    .memory_new = room_new,
+    .memory_free = room_free,
     .stream_new = cuda_stream_new,
     .stream_free = cuda_stream_free,
     .launch = cuda_stream_launch,

@@ -22,7 +22,7 @@ struct cuda_device {
     pthread_mutex_t lock; /* guards `streams`: who multiplies finds the workspace of its stream there */
     struct stream *streams;
     char name[256];
-    char why[256];
+    char why[512];
     int processors; /* multiprocessors */
 };
 
