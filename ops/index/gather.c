@@ -3,6 +3,7 @@
 #include "common/adjoint.h"
 #include "index/add_rows.h"
 #include "index/check.h"
+#include "index/index.h"
 
 #include <string.h>
 
@@ -41,13 +42,6 @@ static void take(const struct flow_call *call, struct rows *r) {
 }
 
 /* ---- gather ------------------------------------------------------------------------------------------------------ */
-
-struct gather_attrs {
-    int64_t axis, batch;
-};
-struct gather {
-    int32_t axis;
-};
 
 static const struct flow_attr gather_attrs[] = {
     FLOW_ATTR(struct gather_attrs, axis, "of x, that the index runs along", "0", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
@@ -161,10 +155,6 @@ const struct flow_operator gather_operator = {
 };
 
 /* ---- embedding --------------------------------------------------------------------------------------------------- */
-
-struct embedding_attrs {
-    int64_t count, units, padding;
-};
 
 static const struct flow_attr embedding_attrs[] = {
     FLOW_ATTR(struct embedding_attrs, count, "rows of the table", FLOW_REQUIRED, 1, FLOW_NO_MAX),
@@ -375,10 +365,6 @@ const struct flow_operator take_along_operator = {
 };
 
 /* ---- one_hot ----------------------------------------------------------------------------------------------------- */
-
-struct one_hot_attrs {
-    int64_t count;
-};
 
 static const struct flow_attr one_hot_attrs[] = {FLOW_ATTR(struct one_hot_attrs, count, "classes", FLOW_REQUIRED, 1, FLOW_NO_MAX)};
 static const struct flow_port one_hot_in[] = {{"index", "classes, from 0", "...", FLOW_TYPE(I64), FLOW_NO_GRAD}};

@@ -4,15 +4,9 @@
  * elements' order. -0 and 0 are equal. A NaN is greater than all numbers, and argmin, too, takes the first NaN if there is one.
  */
 #include "common/adjoint.h"
-#include "index/lines.h"
+#include "index/index.h"
 
 #include <string.h>
-
-struct order {
-    int32_t axis;
-    int64_t outer, n, inner; /* the axis with what lies before and behind it */
-    line_best best;          /* argmax, argmin over adjacent elements */
-};
 
 static uint64_t key_f32(float x) {
     uint32_t u;
@@ -183,11 +177,6 @@ const struct flow_operator argmin_operator = {
 };
 
 /* ---- topk -------------------------------------------------------------------------------------------------------- */
-
-struct topk_attrs {
-    int64_t k, axis;
-    bool largest;
-};
 
 static const struct flow_attr topk_attrs[] = {FLOW_ATTR(struct topk_attrs, k, "how many", FLOW_REQUIRED, 0, FLOW_NO_MAX),
                                               FLOW_ATTR(struct topk_attrs, axis, "the axis", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),

@@ -1,23 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cumsum and tril_mask. */
 #include "common/adjoint.h"
-#include "index/lines.h"
+#include "index/index.h"
 
 #include <string.h>
 
 /* ---- cumsum ------------------------------------------------------------------------------------------------------ */
-
-struct cumsum_attrs {
-    int64_t axis;
-    bool exclusive, reverse;
-};
-struct cumsum {
-    int32_t axis;
-    int64_t outer, n, inner;
-    bool integer;
-    scan_columns columns;
-    scan_rows rows;
-};
 
 static const struct flow_attr cumsum_attrs[] = {FLOW_ATTR(struct cumsum_attrs, axis, "the axis", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
                                                 FLOW_ATTR_PLAIN(struct cumsum_attrs, exclusive, "without the element itself", "false"),
