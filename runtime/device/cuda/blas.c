@@ -11,15 +11,15 @@ struct cuda_blas {
 };
 
 int cuda_blas_new(const struct allocator *from, struct cuda_blas **out) {
-    struct cuda_blas *blas = memory_new(from, sizeof *blas);
+    struct cuda_blas *blas = from->resize(from->context, NULL, 0, sizeof *blas);
     *out = blas;
     if (!blas) return FLOW_ERROR_MEMORY;
-    blas->from = from;
+    *blas = (struct cuda_blas){.from = from};
     return FLOW_OK;
 }
 
 void cuda_blas_free(struct cuda_blas *blas) {
-    if (blas) memory_free(blas->from, blas, sizeof *blas);
+    if (blas) blas->from->resize(blas->from->context, blas, sizeof *blas, 0);
 }
 
 const char *cuda_blas_name(struct cuda_blas *blas) { return (void)blas, "own kernels"; }
