@@ -21,6 +21,7 @@ static __device__ inline double root(double x) { return sqrt(x); }
 
 /* ---- Rules: what becomes of one element's parameter w and states s from its gradient g. Constants are computed in f64, then in T ---- */
 
+namespace {
 template <typename T> struct sgd_rule {
     static const int STATES = 0;
     T scale, rate, decay;
@@ -92,6 +93,7 @@ template <typename T> struct add_rule {
     static const int STATES = 0;
     __device__ void operator()(T &w, T value, T *) const { w += value; }
 };
+} // namespace
 
 /* ---- The pass ---- */
 

@@ -43,7 +43,8 @@ template <typename T> struct filter {
 
 /* ROWS outputs from `first` on. INSIDE: all that they read lies in x. */
 template <typename T, bool STAGED, bool INSIDE>
-static __device__ void run_tile(const struct filter<T> &f, CUDA_SHARED_AT(const T) staged, int64_t b, int64_t d, int64_t first) {
+static __device__ __forceinline__ void run_tile(const struct filter<T> &f, CUDA_SHARED_AT(const T) staged, int64_t b, int64_t d,
+                                                int64_t first) {
     const int64_t step = f.dilation * f.units;
     const T *x = f.x + (b * f.rows + first - f.before) * f.units + d; /* of the row to come */
     const T *const history = f.history ? f.history + b * f.before * f.units + d : NULL;

@@ -58,6 +58,7 @@ static __global__ void sum_kernel(int64_t count, const struct piece *pieces, str
 
 /* ---- Scaling and the norm ---- */
 
+namespace {
 /* What one element comes to, and what it adds: squares of f32 cannot overflow in f64, so that of them only the sum is looked at. */
 template <typename T> struct tally {
     double square;
@@ -73,6 +74,7 @@ template <typename T> struct tally {
         if (threadIdx.x == 0) *to = all;
     }
 };
+} // namespace
 
 /* g *= scale; sum of g^2. With scale 1 nothing is written. 16 bytes at a time where the gradient lies so. */
 template <typename T> static __global__ void scale_kernel(const cuda_many<1> many, T scale, struct piece *pieces) {
