@@ -43,10 +43,14 @@ struct rows {
     int64_t batch, row;
 };
 
-static inline struct rows attention_rows_of(const struct flow_tensor *t) { return (struct rows){t->data, t->strides[0], t->strides[1]}; }
+static inline struct rows attention_rows_of(const struct flow_tensor *t) {
+    struct rows rows = {(char *)t->data, t->strides[0], t->strides[1]};
+    return rows;
+}
 /* Rows [batch, rows, width] side by side. */
 static inline struct rows attention_rows_at(void *block, int64_t offset, int64_t rows, int64_t width) {
-    return (struct rows){(char *)block + offset, rows * width, width};
+    struct rows made = {(char *)block + offset, rows * width, width};
+    return made;
 }
 
 int attention_forward(const struct flow_call *call);
