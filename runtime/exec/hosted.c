@@ -162,11 +162,14 @@ static struct flow_tensor *adopt(struct binding *binding, struct hosted *hosted,
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* Gradients that are added to are read, too. */
-static void read_sums(struct hosted *hosted, const struct flow_tensor *first, uint32_t count, uint64_t mask) {
-    for (size_t i = 0; i < hosted->count; i++) {
-        const ptrdiff_t k = hosted->tensors[i].there - first;
-        if (k >= 0 && k < (ptrdiff_t)count && FLOW_ACCUMULATES(mask, k)) hosted->tensors[i].read = true;
-    }
+static void read_sums(struct hosted_tensor *tensors, uint32_t count, uint64_t mask) {
+    for (uint32_t i = 0; i < count; i++) tensors[i].read = FLOW_ACCUMULATES(mask, i);
+}
+
+/* Statistics are written. */
+static void write_running(const struct instance *instance, const struct instance_node *node, struct hosted_tensor *tensors) {
+    for (uint32_t i = 0; i < node->param_count; i++)
+        if (node->param[i] >= 0 && instance->values[node->param[i]].flags & FLOW_RUNNING) tensors[i].written = true;
 }
 
 int hosted_bind(struct binding *binding, struct record *record) {
@@ -197,14 +200,11 @@ int hosted_bind(struct binding *binding, struct record *record) {
         here->grad_in = adopt(binding, hosted, &(struct list){call->grad_in, ins, false, true});
         here->grad_param = adopt(binding, hosted, &(struct list){call->grad_param, params, false, true});
         if (!here->grad_out || !here->grad_in || !here->grad_param) return FLOW_ERROR_MEMORY;
-        read_sums(hosted, call->grad_in, ins, call->accumulate_in);
-        read_sums(hosted, call->grad_param, params, call->accumulate_param);
+        struct hosted_tensor *sums = hosted->tensors + hosted->count - ins - params;
+        read_sums(sums, ins, call->accumulate_in);
+        read_sums(sums + ins, params, call->accumulate_param);
     } else if (node->infer.packed > 0) hosted->prepare = op->prepare, hosted->packed_bytes = node->infer.packed;
-    for (size_t i = 0; i < hosted->count && !backward; i++) { /* statistics are written */
-        const ptrdiff_t k = hosted->tensors[i].there - call->param;
-        const int32_t value = k >= 0 && k < (ptrdiff_t)node->param_count ? node->param[k] : -1;
-        if (value >= 0 && binding->plan->instance->values[value].flags & FLOW_RUNNING) hosted->tensors[i].written = true;
-    }
+    if (!backward) write_running(binding->plan->instance, node, hosted->tensors + ins);
     if (step->saved.type.rank == 1) hosted->saved_bytes = step->saved.type.shape[0];
     int code = step->workspace_bytes > 0 ? room(binding->context, &hosted->workspace, step->workspace_bytes) : 0;
     here->workspace = hosted->workspace.data;
