@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators that act on gradients alone: forward they are the identity, as views where nothing is differentiated. */
 #include "common/adjoint.h"
+#include "control/control.h"
 
 static int same_infer(struct flow_infer *infer) {
     shape_view(infer, 0, 0);
@@ -48,9 +49,6 @@ const struct flow_operator stop_gradient_operator = {
     .infer = stop_infer,
 };
 
-struct scale_attrs {
-    double factor;
-};
 static const struct flow_attr scale_attrs[] = {
     FLOW_ATTR(struct scale_attrs, factor, "of the gradient", FLOW_REQUIRED, FLOW_NO_MIN, FLOW_NO_MAX)};
 

@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* concat: tensors one behind the other along an axis. */
 #include "common/adjoint.h"
+#include "shape/shape.h"
 
 #include <string.h>
-
-struct concat_attrs {
-    int64_t axis;
-};
-
-struct concat {
-    int32_t axis;
-    bool rows;                     /* all inputs are row-major: per outer index each contributes one stretch of bytes */
-    int64_t outer, stretch, bytes; /* stretch: bytes of y per outer index */
-};
 
 static const struct flow_attr concat_attrs[] = {FLOW_ATTR(struct concat_attrs, axis, "the axis", "-1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1)};
 static const struct flow_port concat_in[] = {

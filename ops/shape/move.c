@@ -3,17 +3,13 @@
 #include "common/adjoint.h"
 #include "common/fold.h"
 #include "common/half.h"
+#include "shape/shape.h"
 
 #include <math.h>
 #include <string.h>
 
 static const struct flow_port move_x[] = {{"x", "any shape and type", "...", FLOW_TYPES_ANY, FLOW_STRIDED}};
 static const struct flow_port move_y[] = {{"y", "x's type", NULL, FLOW_TYPES_ANY, 0}};
-
-struct move {
-    int32_t axis;
-    _Alignas(8) uint8_t value[8]; /* pad: the bytes of one element */
-};
 
 /* `count` places of y along the axis from `to` on, from those of x from `from` on with the given step. */
 static void copy_places(const struct flow_call *call, const struct flow_tensor *x, const struct flow_tensor *y, int32_t axis, int64_t from,
@@ -70,13 +66,6 @@ static int move_infer(struct flow_infer *infer, int64_t axis, const char *why) {
 }
 
 /* ---- pad --------------------------------------------------------------------------------------------------------- */
-
-struct pad_attrs {
-    int64_t axis, before, after;
-    int32_t mode;
-    double value;
-};
-enum { PAD_ZERO, PAD_REFLECT, PAD_REPLICATE, PAD_CIRCULAR };
 
 static const struct flow_attr pad_attrs[] = {
     FLOW_ATTR(struct pad_attrs, axis, "the axis", FLOW_REQUIRED, -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
@@ -137,7 +126,7 @@ static int pad_infer(struct flow_infer *infer) {
     if (status < 0) return status;
     shape_dense(y);
     infer->bytes = 2.0 * (double)(shape_count(y) * shape_type_bytes(y->dtype));
-    return a->mode == PAD_ZERO ? pad_value(infer, a->value, y->dtype, m->value) : FLOW_OK;
+    return a->mode == PAD_ZERO ? pad_value(infer, a->value, y->dtype, (uint8_t *)&m->value) : FLOW_OK;
 }
 
 static int pad_forward(const struct flow_call *call) {
@@ -160,8 +149,8 @@ static int pad_forward(const struct flow_call *call) {
         copy_places(call, x, y, m->axis, 0, 1, behind, a->after);
         break;
     default:
-        fill_places(call, y, m->axis, m->value, 0, a->before);
-        fill_places(call, y, m->axis, m->value, behind, a->after);
+        fill_places(call, y, m->axis, &m->value, 0, a->before);
+        fill_places(call, y, m->axis, &m->value, behind, a->after);
         break;
     }
     return FLOW_OK;
@@ -214,10 +203,6 @@ const struct flow_operator pad_operator = {
 };
 
 /* ---- repeat_interleave ------------------------------------------------------------------------------------------- */
-
-struct repeat_attrs {
-    int64_t axis, count;
-};
 
 static const struct flow_attr repeat_attrs[] = {
     FLOW_ATTR(struct repeat_attrs, axis, "the axis", FLOW_REQUIRED, -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
@@ -299,10 +284,6 @@ const struct flow_operator repeat_interleave_operator = {
 
 /* ---- roll -------------------------------------------------------------------------------------------------------- */
 
-struct roll_attrs {
-    int64_t axis, shift;
-};
-
 static const struct flow_attr roll_attrs[] = {
     FLOW_ATTR(struct roll_attrs, axis, "the axis", FLOW_REQUIRED, -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),
     FLOW_ATTR(struct roll_attrs, shift, "places towards higher indices; what leaves at one end enters at the other", "1", FLOW_NO_MIN,
@@ -358,10 +339,6 @@ const struct flow_operator roll_operator = {
 };
 
 /* ---- shift ------------------------------------------------------------------------------------------------------- */
-
-struct shift_attrs {
-    int64_t axis, by;
-};
 
 static const struct flow_attr shift_attrs[] = {
     FLOW_ATTR(struct shift_attrs, axis, "the axis (time)", "1", -FLOW_RANK_MAX, FLOW_RANK_MAX - 1),

@@ -2,22 +2,10 @@
 /* Positions as sines and cosines: sinusoid, and rope, which turns pairs of features by the angle of their position. */
 #include "common/adjoint.h"
 #include "shape/rotation.h"
+#include "shape/shape.h"
 
 #include <math.h>
 #include <string.h>
-
-struct position_attrs {
-    int64_t dims; /* rope */
-    double base;
-    int32_t style;
-    int64_t offset;
-};
-
-struct position {
-    const struct rotation_table *table;
-    int64_t pairs;
-    int64_t grain; /* positions a piece */
-};
 
 static const struct flow_state position_states[] = {{"position", "steps so far", "", "zeros", FLOW_TYPE(I64), 0, 0, 0}};
 

@@ -2,6 +2,7 @@
 /* Operators whose values come from shapes and attributes: shape_of, constant, arange, random_normal, random_uniform. */
 #include "common/half.h"
 #include "common/shape.h"
+#include "shape/shape.h"
 
 #include <flow/random.h>
 
@@ -43,12 +44,6 @@ const struct flow_operator shape_of_operator = {
 };
 
 /* ---- constant ---------------------------------------------------------------------------------------------------- */
-
-struct constant_attrs {
-    struct flow_values value;
-    struct flow_ints shape;
-    struct flow_dtype dtype;
-};
 
 static const struct flow_attr constant_attrs[] = {
     FLOW_ATTR(struct constant_attrs, value, "a number, or nested lists of numbers", FLOW_REQUIRED, FLOW_NO_MIN, FLOW_NO_MAX),
@@ -197,12 +192,6 @@ const struct flow_operator arange_operator = {
 };
 
 /* ---- random_uniform, random_normal ------------------------------------------------------------------------------- */
-
-struct random_attrs {
-    struct flow_ints shape;
-    double first, second; /* low, high; mean, std */
-    int64_t seed;
-};
 
 /* Rows are written by hand where the attribute's name is not the field's. */
 static const struct flow_attr uniform_attrs[] = {
