@@ -22,6 +22,9 @@ CUDA_EMULATION_EXPORT void cuda_emulation_ignore_wait(int64_t k);
 /* Races on shared memory are looked for. At the start: FLOW_CUDA_EMULATION_CHECK=1. */
 CUDA_EMULATION_EXPORT void cuda_emulation_check(int on);
 
+/* 1: cuBLASLt is there; 0: the machine has none; 2: one without algorithms for epilogues and f64. Before the device is opened. */
+CUDA_EMULATION_EXPORT void cuda_emulation_cublas_mode(int mode);
+
 struct cuda_emulation_counts {
     int64_t launches, copies, sets, records, waits, host_functions, graph_launches, allocations;
     int64_t live, live_bytes; /* device memory that is not freed; pinned host memory too */
