@@ -71,7 +71,7 @@ template <typename T, typename S, bool CENTRED> static __global__ void __launch_
         for (int k = 0; k < S::PACKS; k++) {
             const int at = (k * LANES + lane) * V;
             if (at >= count) continue;
-            cuda_pack<T, V> y, weight, bias;
+            cuda_pack<T, V> y, weight = {}, bias = {};
             if (of.weight) weight = *reinterpret_cast<const cuda_pack<T, V> *>(of.weight + at);
             if (CENTRED && of.bias) bias = *reinterpret_cast<const cuda_pack<T, V> *>(of.bias + at);
 #pragma unroll
