@@ -263,7 +263,13 @@ template <typename T, typename F> static inline int cuda_with_row(int64_t n, boo
     return cuda_with_row_of<T, 1>(n, use);
 }
 
-/* ---- Small matters of launchers ---- */
+/* ---- Small matters ---- */
+
+/* a / b of numbers >= 0 that mostly fit 32 bits, where that is several times faster. */
+static __device__ inline int64_t cuda_quotient(int64_t a, int64_t b) {
+    if (((a | b) >> 32) == 0) return static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b));
+    return a / b;
+}
 
 /* What a row's threads look for: rows of a block one after another, the grid striding. All lanes of a warp stay in step. */
 #define CUDA_EACH_ROWS(first, rows, each) \

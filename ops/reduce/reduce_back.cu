@@ -117,7 +117,7 @@ template <typename T, int V, bool LAST, bool PLAIN>
 static __global__ void __launch_bounds__(REDUCE_THREADS, 2) reduce_spread(reduce_spread_of<T> of) {
     using pack = cuda_pack<T, V>;
     CUDA_EACH(k, of.count / V) {
-        const int64_t at = k * V, row = reduce_divide(at, of.run), base = reduce_offset(of.outer, row);
+        const int64_t at = k * V, row = cuda_quotient(at, of.run), base = reduce_offset(of.outer, row);
         const int64_t result = LAST ? base : base + (at - row * of.run);
         pack *to = reinterpret_cast<pack *>(of.dx + at);
         pack x = {}, v = {};

@@ -25,15 +25,10 @@ struct reduce_steps {
     int64_t extent[FLOW_RANK_MAX], stride[FLOW_RANK_MAX];
 };
 
-/* Division of what mostly fits 32 bits, which is several times faster. */
-static __device__ inline int64_t reduce_divide(int64_t a, int64_t b) {
-    if (((a | b) >> 32) == 0) return static_cast<int64_t>(static_cast<uint32_t>(a) / static_cast<uint32_t>(b));
-    return a / b;
-}
 static __device__ inline int64_t reduce_offset(const reduce_steps &of, int64_t index) {
     int64_t offset = 0;
     for (int32_t i = of.rank - 1; i > 0; i--) {
-        const int64_t next = reduce_divide(index, of.extent[i]);
+        const int64_t next = cuda_quotient(index, of.extent[i]);
         offset += (index - next * of.extent[i]) * of.stride[i];
         index = next;
     }
@@ -121,7 +116,7 @@ static __global__ void __launch_bounds__(REDUCE_THREADS, 2)
                 if (j >= end) continue;
                 at[u] = base + j * V;
                 if (of.segments > 1) {
-                    const int64_t segment = reduce_divide(j, run);
+                    const int64_t segment = cuda_quotient(j, run);
                     at[u] = base + reduce_offset(of.walk, segment) + (j - segment * run) * V;
                 }
                 loaded[u] = *reinterpret_cast<const pack *>(x + at[u]);
