@@ -7,6 +7,7 @@
 
 #include "base/report.h"
 #include "base/trace.h"
+#include "device/training.h"
 
 struct device;
 struct stream;
@@ -72,16 +73,6 @@ struct device_steps {
     int (*fill)(const struct flow_call *call);
     int (*pass)(const struct flow_call *call);
     int (*add)(const struct flow_call *call);
-};
-
-/* What training does to the gradients of a group on a device apart (train/update.h has the structs). Queued on a flow_call.stream; 0, or
- * the device's own error. `pass->workspace` and `sum` are the device's memory. */
-struct update_pass;
-struct update_sum;
-struct device_training {
-    int64_t (*workspace)(uint32_t count, const struct flow_tensor *grad);
-    int (*prepare)(void *stream, const struct update_pass *pass, struct update_sum *sum);
-    int (*add)(void *stream, uint32_t count, const struct flow_tensor *sum, const struct flow_tensor *grad); /* sum[i] += grad[i] */
 };
 
 struct device {

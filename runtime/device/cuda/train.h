@@ -9,7 +9,7 @@
 #ifndef FLOW_DEVICE_CUDA_TRAIN_H
 #define FLOW_DEVICE_CUDA_TRAIN_H
 
-#include "train/update.h"
+#include "device/training.h"
 
 #ifdef __cplusplus
 extern "C" {
