@@ -168,7 +168,7 @@ static void mix_back(struct heads *heads) {
 
 /* ---- The whole ------------------------------------------------------------------------------------------------------ */
 
-/* No gradient arrives: all are 0. */
+/* No gradient arrives, or nothing is there to have one: all are 0. */
 static int nothing_back(const struct flow_call *call) {
     const struct attention_priv *p = call->priv;
     for (uint32_t i = 0; i < call->in_count; i++)
@@ -239,7 +239,7 @@ static int inputs_back(const struct flow_call *call, const struct heads *heads) 
 int attention_backward(const struct flow_call *call) {
     const struct attention_attrs *a = call->attrs;
     const struct attention_priv *p = call->priv;
-    if (call->grad_out[0].rank < 0) return nothing_back(call);
+    if (call->grad_out[0].rank < 0 || p->batch == 0 || (p->queries == 0 && p->keys == 0)) return nothing_back(call);
     int64_t q_width = p->heads * p->width, k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
     int64_t mixed = p->heads * p->value_width;
     bool wants[3];

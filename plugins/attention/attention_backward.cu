@@ -51,7 +51,7 @@ static bool wants_param(const struct flow_call *call, const struct projection *p
            (projection->bias != UINT32_MAX && call->grad_param[projection->bias].rank >= 0);
 }
 
-/* No gradient arrives: all are 0. */
+/* No gradient arrives, or nothing is there to have one: all are 0. */
 static int nothing_back(const struct flow_call *call) {
     const attention_priv *p = static_cast<const attention_priv *>(call->priv);
     int rc = 0;
@@ -123,7 +123,7 @@ template <typename T> static int heads_back(const struct flow_call *call, attent
 template <typename T> static int backward(const struct flow_call *call) {
     const attention_priv *p = static_cast<const attention_priv *>(call->priv);
     const attention_attrs *a = static_cast<const attention_attrs *>(call->attrs);
-    if (call->grad_out[0].rank < 0) return nothing_back(call);
+    if (call->grad_out[0].rank < 0 || p->batch == 0 || (p->queries == 0 && p->keys == 0)) return nothing_back(call);
     const int64_t q_width = p->heads * p->width, k_width = p->kv_heads * p->width, v_width = p->kv_heads * p->value_width;
     const int64_t mixed = p->heads * p->value_width;
     const struct projection *all[] = {&p->q, &p->k, &p->v};
