@@ -126,9 +126,7 @@ static void fault_in_thread(const char *format, ...) {
 
 /* ---- Barriers */
 
-void machine::started(unsigned t) {
-    threads[t].where = {nullptr, 0};
-}
+void machine::started(unsigned t) { threads[t].where = {nullptr, 0}; }
 
 void machine::finished(unsigned t) {
     threads[t].state = thread_state::ended;
@@ -233,16 +231,10 @@ uint64_t warp_meet(meeting kind, uint32_t mask, const offer &given, site where) 
     for (uint32_t rest = missing; rest; rest &= rest - 1) {
         const unsigned l = static_cast<unsigned>(__builtin_ctz(rest));
         const thread_record &other = lanes[l];
-        if (!other.meets) {
-            if (warp * WARP + l < m.next && other.state == thread_state::ended)
-                fault_in_thread("%s at %s:%d (lanes %08X) waits for lane %u, which has ended", meeting_name(kind), base_name(where.file),
-                                where.line, mask, l);
-            continue;
-        }
-        if (other.mask != mask || other.kind != kind)
-            fault_in_thread("%s (lanes %08X) at %s:%d meets lane %u in %s (lanes %08X) at %s:%d", meeting_name(kind), mask,
-                            base_name(where.file), where.line, l, meeting_name(other.kind), other.mask, base_name(other.where.file),
-                            other.where.line);
+        if (warp * WARP + l < m.next && other.state == thread_state::ended)
+            fault_in_thread("%s at %s:%d (lanes %08X) waits for lane %u, which has ended", meeting_name(kind), base_name(where.file),
+                            where.line, mask, l);
+        if (!other.meets || other.mask != mask || other.kind != kind) continue; /* it may still come */
         missing &= ~(1u << l);
     }
     if (missing) {
@@ -265,19 +257,24 @@ uint64_t warp_meet(meeting kind, uint32_t mask, const offer &given, site where) 
 
 /* ---- A launch */
 
+/* Nobody can go on: up to four places where threads wait. */
 static void tell_deadlock(machine &m) {
-    for (unsigned t = 0; t < m.count; t++) {
+    text_of(&m.fault, "kernel %s, block (%u, %u, %u):", m.running->name, now.block.x, now.block.y, now.block.z);
+    const thread_record *told = nullptr;
+    int places = 0;
+    for (unsigned t = 0; t < m.count && places < 4; t++) {
         const thread_record &r = m.threads[t];
         if (r.state != thread_state::in_warp && r.state != thread_state::at_barrier) continue;
-        if (r.state == thread_state::in_warp)
-            text_of(&m.fault, "kernel %s, block (%u, %u, %u): thread %u waits in %s (lanes %08X) at %s:%d for lanes that do not arrive",
-                    m.running->name, now.block.x, now.block.y, now.block.z, t, meeting_name(r.kind), r.mask, base_name(r.where.file),
-                    r.where.line);
+        if (told && told->state == r.state && told->where.line == r.where.line && told->mask == r.mask) continue;
+        const char *file = base_name(r.where.file);
+        if (r.state == thread_state::at_barrier)
+            text_of(&m.fault, "%s thread %u waits at the barrier of %s:%d", places ? "," : "", t, file, r.where.line);
         else
-            text_of(&m.fault, "kernel %s, block (%u, %u, %u): thread %u waits at the barrier of %s:%d, which not all threads reach",
-                    m.running->name, now.block.x, now.block.y, now.block.z, t, base_name(r.where.file), r.where.line);
-        return;
+            text_of(&m.fault, "%s thread %u waits in %s (lanes %08X) at %s:%d", places ? "," : "", t, meeting_name(r.kind), r.mask, file,
+                    r.where.line);
+        told = &r, places++;
     }
+    text_of(&m.fault, "; not all arrive");
 }
 
 /* After a fault frames lie on stacks that nobody returns to. */

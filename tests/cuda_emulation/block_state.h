@@ -30,10 +30,9 @@ struct race_table {
         uint32_t era; /* barriers before it, over all blocks */
         uint32_t clock;
         uint16_t thread;
-        bool atomic;
     };
     struct cell {
-        access write, read[3]; /* the last read; before it by another lane of the same warp; by another warp */
+        access write, atomic, read[3]; /* the last of each; the last read, before it by another lane of the same warp; by another warp */
     };
     std::unique_ptr<cell[]> cells;
     uint32_t era = 0;

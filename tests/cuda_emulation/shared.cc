@@ -79,11 +79,12 @@ void shared_touch(const shared_array *array, const void *at, size_t bytes, touch
     if (!r.cells) return;
     const unsigned t = now.index;
     const size_t offset = static_cast<size_t>(static_cast<const char *>(at) - m.shared);
-    const race_table::access mark = {r.era, r.seen[t][t % WARP], static_cast<uint16_t>(t), how == touch::atomic};
+    const race_table::access mark = {r.era, r.seen[t][t % WARP], static_cast<uint16_t>(t)};
     for (size_t b = offset; b < offset + bytes; b += 4) {
         race_table::cell &c = r.cells[b];
         const race_table::access *other = nullptr;
-        if (!r.ordered(c.write, t) && !(c.write.atomic && how == touch::atomic)) other = &c.write;
+        if (!r.ordered(c.write, t)) other = &c.write;
+        if (how != touch::atomic && !r.ordered(c.atomic, t)) other = &c.atomic;
         if (how != touch::read)
             for (const race_table::access &read : c.read)
                 if (!other && !r.ordered(read, t)) other = &read;
@@ -94,12 +95,13 @@ void shared_touch(const shared_array *array, const void *at, size_t bytes, touch
                      : how == touch::write ? "writes"
                                            : "changes",
                      array->name, static_cast<size_t>(static_cast<const char *>(at) - array->base) / array->element, other->thread,
-                     other != &c.write ? "reads"
-                     : other->atomic   ? "changes"
-                                       : "writes");
+                     other == &c.write    ? "writes"
+                     : other == &c.atomic ? "changes"
+                                          : "reads");
             kernel_fault(text);
         }
-        if (how != touch::read) c.write = mark;
+        if (how == touch::write) c.write = mark;
+        else if (how == touch::atomic) c.atomic = mark;
         else if (c.read[0].era != r.era || c.read[0].thread == t) c.read[0] = mark;
         else {
             (c.read[0].thread / WARP == t / WARP ? c.read[1] : c.read[2]) = c.read[0];

@@ -272,13 +272,12 @@ int launch_queue(const char *name, const void *kernel, dim3 grid, dim3 block, si
     const std::shared_ptr<void> values(arguments, forget);
     const holding hold(d.lock);
     d.counts.launches++;
-    if (!fits(d, kernel, grid, block, shared)) return static_cast<int>(tell(d, cudaErrorInvalidConfiguration));
     const auto run = [&d, name, grid, block, shared, call, values](uint64_t number) {
         std::string fault;
         const launch l = {name, grid, block, shared, call, values.get()};
         if (!launch_run(l, number, d.check, &fault)) kernel_failed(d, fault);
     };
-    (void)tell(d, queue(d, stream_of(d, stream), run));
+    (void)tell(d, fits(d, kernel, grid, block, shared) ? queue(d, stream_of(d, stream), run) : cudaErrorInvalidConfiguration);
     const cudaError_t error = last;
     last = cudaSuccess;
     return static_cast<int>(error);
