@@ -88,6 +88,9 @@ int flow_session_new(flow_graph *graph, const struct flow_session_options *optio
     if (!session->options.streams && streams) session->options.streams = (int32_t)strtol(streams, NULL, 10);
     if (session->options.streams < 1) session->options.streams = 1;
     if (rc == 0 && context_new(from, graph->model, &session->context) < 0) rc = report_memory(&report);
+    if (rc == 0 && session->options.checked && graph_device(graph) != FLOW_DEVICE_CPU)
+        rc = report_add(&report, FLOW_ERROR_UNSUPPORTED, file_position(session), "checked runs look at each call on the CPU: --device cpu");
+    if (rc == 0) context_capture(session->context, !session->options.uncaptured);
     if (rc == 0 && session->options.checked) context_check(session->context, (session->options.checked & FLOW_CHECK_FINITE) != 0);
     if (rc == 0 && session->options.profile) rc = context_profile_start(session->context);
     if (rc == 0) make_labels(session);
@@ -316,8 +319,11 @@ static int make_plan(flow_session *session, const struct instance_options *optio
     const flow_graph *graph = session->graph;
     struct session_plan *entry = memory_new(from_of(session), sizeof *entry);
     if (!entry) return report_memory(report);
-    struct plan_options plan = {
-        .streams = session->options.streams, .device = graph_device(graph), .host = &graph->host, .checked = session->options.checked != 0};
+    struct plan_options plan = {.streams = session->options.streams,
+                                .device = graph_device(graph),
+                                .host = &graph->host,
+                                .spread = session->options.spread,
+                                .checked = session->options.checked != 0};
     int rc = instance_new(from_of(session), graph->network, options, report, &entry->instance);
     if (rc == 0 && session->options.gradients) rc = gradients_add(entry->instance, session->given, report);
     else if (rc == 0) rc = grad_differentiate(entry->instance, NULL, 0, report);

@@ -134,6 +134,7 @@ struct plan_options {
     int32_t device;
     const struct flow_host *host;
     bool changing; /* parameters may change from run to run, as they always do in training: nothing is computed from them once */
+    bool spread;   /* steps go round the streams, whatever that costs: for tests of the events */
     bool checked;  /* for a checked context: room for guard bytes round every block */
 };
 

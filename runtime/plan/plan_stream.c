@@ -9,16 +9,24 @@
 
 #include <string.h>
 
-/* A modest core, and a wake-up between two of them (measured: 17-25 us). Seconds. */
-static const double FLOPS = 10e9, BANDWIDTH = 50e9, EVENT = 20e-6, CALL = 20e-9;
+/* A second's operations and bytes; seconds that an event and a call cost. The CPU: a modest core, and a wake-up between two of them
+ * (measured: 17-25 us). CUDA: a third of what an H100 is published to give in f32 (67 TFLOP/s, 3.35 TB/s), since small steps do not fill
+ * it, and what launches are known to cost. */
+struct speed {
+    double flops, bandwidth, event, call;
+};
+static const struct speed SPEEDS[] = {[FLOW_DEVICE_CPU] = {10e9, 50e9, 20e-6, 20e-9}, [FLOW_DEVICE_CUDA] = {20e12, 1e12, 3e-6, 3e-6}};
+
+static const struct speed *speed_of(const struct plan_build *build) { return &SPEEDS[build->options->device == FLOW_DEVICE_CUDA]; }
 
 static double step_cost(const struct plan_build *build, struct plan_step *step) {
+    const struct speed *speed = speed_of(build);
     if (step->kind == PLAN_LOOP) {
         double body = 0;
         for (size_t s = step->loop->body->once_count; s < step->loop->body->step_count; s++) body += step->loop->body->steps[s].cost;
-        return CALL + body * (double)step->loop->iterations;
+        return speed->call + body * (double)step->loop->iterations;
     }
-    if (step->kind == PLAN_LOOP_BACKWARD) return CALL + 3 * (double)step->loop->iterations * CALL;
+    if (step->kind == PLAN_LOOP_BACKWARD) return speed->call + 3 * (double)step->loop->iterations * speed->call;
     const struct flow_infer *infer =
         step->kind == PLAN_KERNEL || step->kind == PLAN_BACKWARD ? &build->instance->nodes[step->node].infer : NULL;
     double flops = infer ? infer->flops : 0, bytes = infer ? infer->bytes : 0;
@@ -28,7 +36,7 @@ static double step_cost(const struct plan_build *build, struct plan_step *step) 
         int64_t size;
         if (t->type.rank >= 0 && plan_bytes(&t->type, &size)) bytes -= (double)size; /* negative: still summing */
     }
-    return CALL + flops / FLOPS + (bytes < 0 ? -bytes : bytes) / BANDWIDTH;
+    return speed->call + flops / speed->flops + (bytes < 0 ? -bytes : bytes) / speed->bandwidth;
 }
 
 struct model {
@@ -74,7 +82,7 @@ static double start_on(const struct plan_build *build, const struct model *model
     double start = model->free[stream];
     for (size_t i = 0; i < model->after_count; i++) {
         const struct plan_step *before = &build->steps[model->after[i]];
-        double ready = model->done[model->after[i]] + (before->stream == stream ? 0 : EVENT);
+        double ready = model->done[model->after[i]] + (before->stream == stream ? 0 : speed_of(build)->event);
         if (ready > start) start = ready;
     }
     return start;
@@ -83,6 +91,11 @@ static double start_on(const struct plan_build *build, const struct model *model
 static void choose(struct plan_build *build, struct model *model, int32_t s, int32_t *used) {
     struct plan_step *step = &build->steps[s];
     int32_t best = 0;
+    if (build->options->spread) { /* each step on another stream than the one before */
+        step->stream = (s - (int32_t)build->plan->once_count) % build->streams;
+        if (step->stream == *used) (*used)++;
+        return;
+    }
     double latest = -1;
     for (size_t i = 0; i < model->after_count; i++) {
         int32_t before = model->after[i];
@@ -91,7 +104,7 @@ static void choose(struct plan_build *build, struct model *model, int32_t s, int
     double start = start_on(build, model, best), stay = start;
     for (int32_t k = 0; k < build->streams && k <= *used; k++) {
         double other = start_on(build, model, k);
-        if (stay - other > EVENT && other < start) best = k, start = other;
+        if (stay - other > speed_of(build)->event && other < start) best = k, start = other;
     }
     if (best == *used) (*used)++;
     step->stream = best;
@@ -123,7 +136,7 @@ static int assign(struct plan_build *build) {
     }
     for (size_t k = 0; k < streams; k++)
         if (model.free[k] > together) together = model.free[k];
-    if (used > 1 && alone - together > 2 * EVENT) build->plan->stream_count = used;
+    if (used > 1 && (build->options->spread || alone - together > 2 * speed_of(build)->event)) build->plan->stream_count = used;
     else
         for (size_t s = 0; s < build->step_count; s++) build->steps[s].stream = 0;
     return 0;

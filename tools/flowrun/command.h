@@ -41,6 +41,8 @@ struct command {
     double limit;      /* check-plugin: seconds */
     bool cuda;         /* new-op */
     bool checked;      /* run: FLOW_CHECK_* */
+    bool spread, uncaptured;
+    int64_t runs; /* verify */
     bool seeded, json, quiet, verbose, profile, schema, resume, gradients, help;
     uint64_t seed;
     double rtol, atol; /* < 0: as the file says */

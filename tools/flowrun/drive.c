@@ -61,6 +61,8 @@ int drive_open(struct drive *drive, const struct command *command, flow_runtime 
                                            .streams = command->streams,
                                            .stream = stream ? drive->symbol : NULL,
                                            .profile = command->profile,
+                                           .spread = command->spread,
+                                           .uncaptured = command->uncaptured,
                                            .checked = command->checked ? FLOW_CHECK_MEMORY | FLOW_CHECK_FINITE : 0,
                                            .gradients = drive->gradients};
     flow_errors *errors = NULL;

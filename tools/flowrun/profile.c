@@ -246,11 +246,12 @@ static void json_row(FILE *out, const struct profiling *profiling, const struct 
     json_text(out, "op", row->op);
     json_text(out, "pass", row->pass >= 0 && row->pass <= FLOW_PASS_AGAIN ? passes[row->pass] : "");
     json_text(out, "kind", row->kind >= 0 && row->kind <= FLOW_ROW_GRADIENT ? kinds[row->kind] : "");
-    fprintf(out,
-            "\"calls\": %llu, \"seconds\": %.12f, \"least_seconds\": %.12f, \"share\": %.6f, \"flops\": %.17g, \"bytes\": %.17g, \"gflops\": "
-            "%.6g, \"gbytes\": %.6g, ",
-            (unsigned long long)row->calls, row->seconds, row->calls ? row->least / (double)row->calls : 0,
-            whole > 0 ? row->seconds / whole : 0, row->flops, row->bytes, 1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds);
+    fprintf(
+        out,
+        "\"calls\": %llu, \"seconds\": %.12f, \"least_seconds\": %.12f, \"share\": %.6f, \"flops\": %.17g, \"bytes\": %.17g, \"gflops\": "
+        "%.6g, \"gbytes\": %.6g, ",
+        (unsigned long long)row->calls, row->seconds, row->calls ? row->least / (double)row->calls : 0,
+        whole > 0 ? row->seconds / whole : 0, row->flops, row->bytes, 1e-9 * row->flops / seconds, 1e-9 * row->bytes / seconds);
     fprintf(out, "\"of_limit\": %.6g", limit);
     if (by) fprintf(out, ", \"limit\": "), print_string(out, by, strlen(by));
 }

@@ -184,6 +184,14 @@ static int compare_all(struct recorded *recorded, const struct drive *drive) {
     return recorded->failed ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* What the run before gave is compared, and made once more from the start. */
+static int run_again(struct recorded *recorded, struct drive *drive) {
+    int rc = compare_all(recorded, drive);
+    for (size_t i = 0; i < recorded->count; i++) collect_free(&recorded->outputs[i]), recorded->outputs[i] = (struct collect){0};
+    flow_session_reset(drive->session);
+    return rc == 0 ? drive_run(drive, keep_outputs, recorded) : rc;
+}
+
 static int verify(struct recorded *recorded, flow_runtime *runtime, flow_graph *graph) {
     struct drive drive = {0};
     recorded->rtol = tolerance(recorded->file, "rtol", recorded->command->rtol, 1e-4);
@@ -198,6 +206,7 @@ static int verify(struct recorded *recorded, flow_runtime *runtime, flow_graph *
     if (rc == 0 && recorded->gradients) rc = give_cotangents(recorded, &drive);
     if (rc == 0) rc = give_inputs(recorded, &drive);
     if (rc == 0) rc = drive_run(&drive, keep_outputs, recorded);
+    for (int64_t run = 1; rc == 0 && run < recorded->command->runs; run++) rc = run_again(recorded, &drive);
     if (rc == 0 && !recorded->command->stream && records(recorded->file, "after.")) rc = train(recorded, runtime);
     if (rc == 0) rc = compare_all(recorded, &drive);
     drive_close(&drive);

@@ -57,7 +57,7 @@ FLOW_EXPORT void flow_text_free(char *text);
 struct flow_runtime_options {
     uint32_t size;           /* sizeof(struct flow_runtime_options) */
     int32_t threads;         /* most that run at once, the caller's included; 0: as the first graph says, else all cores */
-    const char *device;      /* "cpu" (default) */
+    const char *device;      /* "cpu" (default), "cuda" */
     const char *plugin_path; /* folders or plugin files, ':' between them; searched before FLOW_PLUGIN_PATH */
     /* Where memory comes from: as realloc (block NULL: allocate, new_size 0: free), thread-safe. NULL: the C library. */
     void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
@@ -231,6 +231,8 @@ struct flow_session_options {
     bool profile;
     bool gradients;  /* each run also gives the gradients by the graph's floating inputs and parameters */
     int32_t checked; /* FLOW_CHECK_*; 0: nothing, at no cost */
+    bool spread;     /* every step on another stream than the one before, whatever that costs: for tests of what orders them */
+    bool uncaptured; /* cuda: launches that come again are not captured into a graph and replayed */
 };
 FLOW_EXPORT int flow_session_new(flow_graph *graph, const struct flow_session_options *options, flow_errors **errors, flow_session **out);
 FLOW_EXPORT void flow_session_free(flow_session *session);
