@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sample: draws a class from logits. */
+#include "sample.h"
 #include "text.h"
 
 #include <flow/random.h>
 #include <math.h>
-
-struct sample_attrs {
-    double temperature, top_p;
-    int64_t top_k;
-};
 
 static const struct flow_port inputs[] = {
     {"logits", "a score for each class [..., V]", "... V", FLOW_TYPES_FLOAT, FLOW_NO_GRAD},
