@@ -29,14 +29,12 @@
 struct tiles_divider {
     uint32_t by, shift, factor;
     static __host__ __device__ tiles_divider of(int32_t divisor) {
-        tiles_divider made = {static_cast<uint32_t>(divisor < 1 ? 1 : divisor), 31, 0};
-        while ((1u << (made.shift - 31)) < made.by) made.shift++;
-        made.factor = static_cast<uint32_t>((uint64_t{1} << made.shift) / made.by + 1); /* < 2^32: by > 2^(shift - 32) */
+        tiles_divider made = {static_cast<uint32_t>(divisor < 1 ? 1 : divisor), 0, 0};
+        while ((1u << made.shift) < made.by) made.shift++;
+        made.factor = static_cast<uint32_t>((uint64_t{1} << (made.shift + 31)) / made.by + 1); /* < 2^32: by > 2^(shift - 1) */
         return made;
     }
-    __host__ __device__ int32_t quotient(int32_t n) const {
-        return static_cast<int32_t>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * factor >> shift);
-    }
+    __device__ int32_t quotient(int32_t n) const { return static_cast<int32_t>(__umulhi(static_cast<uint32_t>(n) << 1, factor) >> shift); }
 };
 
 template <int M, int N, int K, int ROWS, int COLS> struct tiles_shape {
@@ -103,17 +101,12 @@ template <typename T> static __device__ inline void tiles_take(CUDA_SHARED_AT(T)
     }
 #endif
 }
-template <typename T> static __device__ inline void tiles_store(T *to, const T *value) {
-    struct alignas(16) vector {
-        T of[16 / sizeof(T)];
-    };
-#pragma unroll
-    for (int i = 0; i < 4; i += 16 / sizeof(T)) {
-        vector v;
-#pragma unroll
-        for (int j = 0; j < static_cast<int>(16 / sizeof(T)); j++) v.of[j] = value[i + j];
-        *reinterpret_cast<vector *>(to + i) = v;
-    }
+static __device__ inline void tiles_store(float *to, const float *v) {
+    *reinterpret_cast<float4 *>(to) = make_float4(v[0], v[1], v[2], v[3]);
+}
+static __device__ inline void tiles_store(double *to, const double *v) {
+    reinterpret_cast<double2 *>(to)[0] = make_double2(v[0], v[1]);
+    reinterpret_cast<double2 *>(to)[1] = make_double2(v[2], v[3]);
 }
 
 /* Which elements of a tile [OUTER, K] a thread loads: neighbouring threads neighbours in memory. */
@@ -124,7 +117,7 @@ template <bool DEEP, int OUTER, int K, int THREADS> struct tiles_share {
 };
 
 template <class S, class P>
-__global__ void __launch_bounds__(S::threads) tiles_kernel(const P product, const tiles_cut cut, typename P::real *partial) {
+__global__ void __launch_bounds__(S::threads, 2) tiles_kernel(const P product, const tiles_cut cut, typename P::real *partial) {
     typedef typename P::real T;
     typedef tiles_share<P::a_deep, S::m, S::k, S::threads> share_a;
     typedef tiles_share<P::b_deep, S::n, S::k, S::threads> share_b;

@@ -47,6 +47,11 @@ int64_t cuda_conv_bias_bytes(int64_t batch, int64_t units, int64_t places, int64
 int cuda_conv_bias(const struct flow_call *call, int64_t batch, int64_t units, int64_t places, int32_t dtype, const void *y, void *bias,
                    bool add, void *workspace);
 
+/* Depthwise convolutions along lines have a kernel of their own: `places`, or `image` where it is turned round. */
+bool cuda_conv_line_fits(const struct conv_geometry *geometry);
+int cuda_conv_line(const struct flow_call *call, const struct conv_geometry *geometry, int32_t dtype, const void *x, const void *weight,
+                   const void *bias, void *y, bool add, bool turned);
+
 /* Kept and new elements side by side, as window_stream_join: the input with its history, or NULL with *status where a launch fails. */
 const void *cuda_window_join(const struct flow_call *call, const struct window_stream *stream, void *joined, int *status);
 

@@ -12,7 +12,7 @@ template <typename T> struct image_product {
     conv_geometry g;
     const T *y, *weight, *bias;
     T *x;
-    bool add;
+    bool add, vectors; /* neighbours by fours, aligned, not added to */
     int32_t image, places, kernel;
 
     struct place {
@@ -77,9 +77,15 @@ template <typename T> struct image_product {
     __device__ void put(const place &p, int32_t m, int32_t n, int32_t count, const T *value) const {
         const int32_t channel = p.group * g.channels + m;
         const T plus = bias ? bias[channel] : T(0);
+        if (vectors && count == 4) {
+            const T v[4] = {value[0] + plus, value[1] + plus, value[2] + plus, value[3] + plus};
+            const int32_t sample = p.by_area.quotient(n);
+            tiles_store(x + static_cast<int64_t>(sample * g.groups * g.channels + channel) * image + n - sample * image, v);
+            return;
+        }
 #pragma unroll
-        for (int l = 0; l < 4; l++) {
-            if (l >= count) return;
+        for (int l = 3; l >= 0; l--) { /* from the last on, as places_product does and for its reason */
+            if (l >= count) continue;
             const int32_t sample = p.by_area.quotient(n + l), at = n + l - sample * p.height * p.width, i = p.by_width.quotient(at),
                           j = at - i * p.width;
             T *to = x + static_cast<int64_t>(sample * g.groups * g.channels + channel) * image + (p.i0 + i * g.h.stride) * g.w.in + p.j0 +
@@ -230,11 +236,13 @@ static int run(const struct flow_call *call, const conv_geometry &g, const void 
                                              static_cast<const T *>(workspace), static_cast<T *>(x), h, w, g.mode, add,
                                              tiles_divider::of(g.h.in * g.w.in), tiles_divider::of(g.w.in), image_count(g)));
     }
+    if (cuda_conv_line_fits(&g)) return cuda_conv_line(call, &g, sizeof(T) == 8 ? FLOW_F64 : FLOW_F32, y, weight, bias, x, add, true);
     image_product<T> q;
     q.g = g;
     q.y = static_cast<const T *>(y), q.weight = static_cast<const T *>(weight), q.bias = static_cast<const T *>(bias);
     q.x = static_cast<T *>(x), q.add = add;
     q.image = g.h.in * g.w.in, q.places = g.h.out * g.w.out, q.kernel = g.h.kernel * g.w.kernel;
+    q.vectors = !add && g.h.stride == 1 && g.w.stride == 1 && q.image % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
     if (is_direct(g))
         return g.channels == 1   ? direct_launch<T, 1>(call, q)
                : g.channels == 2 ? direct_launch<T, 2>(call, q)

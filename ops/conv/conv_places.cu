@@ -11,7 +11,7 @@ template <typename T> struct places_product {
     conv_geometry g;
     const T *x, *weight, *bias;
     T *y;
-    bool add, vectors; /* places in fours, aligned */
+    bool add, vectors; /* places in fours, aligned, not added to */
     int32_t image, places, taps;
     tiles_divider by_places, by_width, by_kernel, by_kernel_width;
 
@@ -57,23 +57,21 @@ template <typename T> struct places_product {
         return p.x[c.at + d.at + i * g.w.in + j];
     }
     __device__ void put(const place &p, int32_t m, int32_t n, int32_t count, const T *value) const {
-        int32_t sample = by_places.quotient(n), at = n - sample * places;
         const int32_t unit = p.group * g.units + m;
         const T plus = bias ? bias[unit] : T(0);
         if (vectors && count == 4) {
-            T v[4] = {value[0] + plus, value[1] + plus, value[2] + plus, value[3] + plus};
-            T *to = y + static_cast<int64_t>(sample * g.groups * g.units + unit) * places + at;
-            if (add)
-                for (int i = 0; i < 4; i++) v[i] += to[i];
-            tiles_store(to, v);
+            const T v[4] = {value[0] + plus, value[1] + plus, value[2] + plus, value[3] + plus};
+            const int32_t sample = by_places.quotient(n);
+            tiles_store(y + static_cast<int64_t>(sample * g.groups * g.units + unit) * places + n - sample * places, v);
             return;
         }
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if (i >= count) return;
-            T *to = y + static_cast<int64_t>(sample * g.groups * g.units + unit) * places + at;
+        for (int i = 3; i >= 0;
+             i--) { /* from the last on: in the other order the compiler shares stores with the vector's, and splits that */
+            if (i >= count) continue;
+            const int32_t sample = by_places.quotient(n + i);
+            T *to = y + static_cast<int64_t>(sample * g.groups * g.units + unit) * places + n + i - sample * places;
             *to = value[i] + plus + (add ? *to : T(0));
-            if (++at == places) at = 0, sample++;
         }
     }
 };
@@ -177,7 +175,7 @@ static int way_of(const conv_geometry &g) {
 }
 
 int64_t cuda_conv_places_bytes(const struct conv_geometry *g, int64_t size) {
-    if (way_of(*g) != PLACES_TILES) return 0;
+    if (way_of(*g) != PLACES_TILES || cuda_conv_line_fits(g)) return 0;
     return tiles_bytes(size, g->units, static_cast<int64_t>(g->batch) * g->h.out * g->w.out,
                        static_cast<int64_t>(g->channels) * g->h.kernel * g->w.kernel, g->groups);
 }
@@ -205,7 +203,7 @@ static int run(const struct flow_call *call, const conv_geometry &g, const void 
     q.y = static_cast<T *>(y), q.add = add;
     q.image = g.h.in * g.w.in, q.places = g.h.out * g.w.out, q.taps = g.channels * g.h.kernel * g.w.kernel;
     if (g.batch == 0 || q.places == 0) return FLOW_OK;
-    q.vectors = q.places % 4 == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
+    q.vectors = !add && q.places % 4 == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
     q.by_places = tiles_divider::of(q.places), q.by_width = tiles_divider::of(g.w.out);
     q.by_kernel = tiles_divider::of(g.h.kernel * g.w.kernel), q.by_kernel_width = tiles_divider::of(g.w.kernel);
     switch (way_of(g)) {
@@ -218,6 +216,7 @@ static int run(const struct flow_call *call, const conv_geometry &g, const void 
 
 int cuda_conv_places(const struct flow_call *call, const struct conv_geometry *g, int32_t dtype, const void *x, const void *weight,
                      const void *bias, void *y, bool add, void *workspace) {
+    if (cuda_conv_line_fits(g)) return cuda_conv_line(call, g, dtype, x, weight, bias, y, add, false);
     return dtype == FLOW_F64 ? run<double>(call, *g, x, weight, bias, y, add, workspace)
                              : run<float>(call, *g, x, weight, bias, y, add, workspace);
 }
