@@ -7,13 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-struct class_attrs {
-    int32_t reduction;
-    int64_t ignore;
-    double smoothing;
-    struct flow_values weight;
-};
-
 static const struct flow_port inputs[] = {
     {"logits", "classes along the last axis", "... C", FLOW_TYPES_FLOAT, 0},
     {"target", "the class of each row", "...", FLOW_TYPE(I64), FLOW_OWN_TYPE | FLOW_NO_GRAD},
@@ -24,10 +17,6 @@ static const struct flow_port accuracy_inputs[] = {
 };
 static const struct flow_port outputs[] = {{"y", "a scalar; reduction none: a loss for each row", NULL, FLOW_TYPES_FLOAT, 0}};
 static const struct flow_port accuracy_outputs[] = {{"y", "a scalar", NULL, FLOW_TYPES_FLOAT, FLOW_NO_GRAD}};
-
-struct accuracy_attrs {
-    int64_t ignore;
-};
 
 #define ATTR_IGNORE(type) FLOW_ATTR(type, ignore, "rows of this target do not count", "-100", FLOW_NO_MIN, FLOW_NO_MAX)
 static const struct flow_attr attributes[] = {

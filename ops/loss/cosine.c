@@ -6,17 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-struct cosine_attrs {
-    int64_t axis;
-};
-
-/* Axes of the result with the strides that each operand has along them; 0 where it is broadcast. */
-struct cosine_plan {
-    int32_t rank;
-    int64_t n, step[2]; /* the axis that is summed */
-    int64_t extent[FLOW_RANK_MAX], stride[2][FLOW_RANK_MAX];
-};
-
 static const struct flow_port inputs[] = {
     {"a", "vectors along the axis", NULL, FLOW_TYPES_FLOAT, FLOW_STRIDED},
     {"b", "broadcasts with a", NULL, FLOW_TYPES_FLOAT, FLOW_STRIDED},
@@ -45,19 +34,6 @@ static int stream(struct flow_infer *infer, int32_t axis, int32_t rank) {
     return FLOW_OK;
 }
 
-static void plan_make(struct cosine_plan *plan, const struct flow_tensor *in, const struct flow_tensor *both, int32_t axis) {
-    *plan = (struct cosine_plan){.n = both->shape[axis]};
-    for (int32_t i = 0; i < both->rank; ++i) {
-        for (int j = 0; j < 2; ++j) {
-            int32_t at = i - (both->rank - in[j].rank);
-            int64_t stride = at >= 0 && in[j].shape[at] != 1 ? in[j].strides[at] : 0;
-            if (i == axis) plan->step[j] = stride;
-            else plan->stride[j][plan->rank] = stride;
-        }
-        if (i != axis) plan->extent[plan->rank++] = both->shape[i];
-    }
-}
-
 static int infer(struct flow_infer *infer) {
     const struct cosine_attrs *attrs = infer->attrs;
     struct flow_tensor both = {.dtype = infer->in[0].dtype};
@@ -66,7 +42,7 @@ static int infer(struct flow_infer *infer) {
     int status = shape_broadcast(infer, 0, 1, &both);
     if (status >= 0) status = shape_axis(infer, "axis", attrs->axis, both.rank, &axis);
     if (status < 0) return status;
-    plan_make(&plan, infer->in, &both, axis);
+    cosine_plan_make(&plan, infer->in, &both, axis);
     if (infer->differentiated) infer->backward_reads_out = 0;
     infer->flops = 6.0 * (double)shape_count(&both);
     status = extent_output(infer, 0, both.dtype, plan.rank, plan.extent);
@@ -104,23 +80,11 @@ static void body(void *context, int64_t begin, int64_t end) {
     }
 }
 
-/* The shape that both have after broadcasting; returns the axis of the vectors. */
-static int32_t both_of(const struct flow_call *call, struct flow_tensor *both) {
-    const struct cosine_attrs *attrs = call->attrs;
-    const struct flow_tensor *a = &call->in[0], *b = &call->in[1];
-    *both = (struct flow_tensor){.rank = a->rank > b->rank ? a->rank : b->rank};
-    for (int32_t i = 0; i < both->rank; ++i) {
-        int32_t ia = i - (both->rank - a->rank), ib = i - (both->rank - b->rank);
-        both->shape[i] = ia >= 0 && a->shape[ia] != 1 ? a->shape[ia] : ib >= 0 ? b->shape[ib] : 1;
-    }
-    return (int32_t)(attrs->axis < 0 ? attrs->axis + both->rank : attrs->axis);
-}
-
 static int forward(const struct flow_call *call) {
     struct flow_tensor both;
     struct cosine_work work = {.call = call};
-    int32_t axis = both_of(call, &both);
-    plan_make(&work.plan, call->in, &both, axis);
+    int32_t axis = cosine_both(call, &both);
+    cosine_plan_make(&work.plan, call->in, &both, axis);
     call->host->parallel_for(call, shape_count(&call->out[0]), extent_grain(work.plan.n, 1 << 15), body, &work);
     return FLOW_OK;
 }
@@ -215,15 +179,15 @@ static int backward(const struct flow_call *call) {
     const struct flow_tensor *dy = &call->grad_out[0];
     struct flow_tensor both;
     struct cosine_plan plan, gradient;
-    int32_t axis = both_of(call, &both);
+    int32_t axis = cosine_both(call, &both);
     if (!shape_exists(dy) || shape_count(dy) == 0) return gradient_none(call);
-    plan_make(&plan, call->in, &both, axis);
+    cosine_plan_make(&plan, call->in, &both, axis);
     for (uint32_t k = 0; k < 2; ++k) {
         if (!shape_exists(&call->grad_in[k])) continue;
         struct flow_tensor dense[2] = {call->in[0], call->in[1]};
         struct cosine_back back = {.call = call, .table = ISA_PICK(loss_table, call->host->isa), .which = k};
         shape_dense(&dense[k]);
-        plan_make(&gradient, dense, &both, axis);
+        cosine_plan_make(&gradient, dense, &both, axis);
         back_make(&back, &plan, &gradient);
         call->host->parallel_for(call, back.count, extent_grain(back.repeats * plan.n, 1 << 15), body_back, &back);
     }

@@ -4,19 +4,6 @@
 #include "common/extent.h"
 #include "common/gradient.h"
 
-struct loss_attrs {
-    int32_t reduction;
-    double delta;
-};
-
-struct loss_plan {
-    enum loss_kind kind;
-    int64_t piece; /* elements whose sum is taken at once */
-    int64_t pieces;
-    int64_t rows; /* of kl_div: what its mean divides by; else the elements */
-};
-enum { LOSS_PIECE = 1 << 15 };
-
 static const struct flow_port logit_inputs[] = {
     {"logits", "logarithms of odds", "...", FLOW_TYPES_FLOAT, 0},
     {"target", "probabilities, of the same shape", "...", FLOW_TYPES_FLOAT, 0},

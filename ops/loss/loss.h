@@ -5,10 +5,78 @@
 
 #include "common/simd.h"
 
+#include <string.h>
+
 enum { REDUCTION_MEAN, REDUCTION_SUM, REDUCTION_NONE };
 #define REDUCTION_WORDS "mean|sum|none"
 
 enum loss_kind { LOSS_BINARY, LOSS_SQUARED, LOSS_ABSOLUTE, LOSS_HUBER, LOSS_KL };
+
+/* ---- Attributes and plans ---- */
+
+struct loss_attrs {
+    int32_t reduction;
+    double delta;
+};
+
+struct loss_plan {
+    enum loss_kind kind;
+    int64_t piece; /* elements whose sum is taken at once */
+    int64_t pieces;
+    int64_t rows; /* of kl_div: what its mean divides by; else the elements */
+};
+enum { LOSS_PIECE = 1 << 15 };
+
+struct class_attrs {
+    int32_t reduction;
+    int64_t ignore;
+    double smoothing;
+    struct flow_values weight;
+};
+
+struct accuracy_attrs {
+    int64_t ignore;
+};
+
+struct cosine_attrs {
+    int64_t axis;
+};
+
+/* Axes of the result with the strides that each operand has along them; 0 where it is broadcast. */
+struct cosine_plan {
+    int32_t rank;
+    int64_t n, step[2]; /* the axis that is summed */
+    int64_t extent[FLOW_RANK_MAX], stride[2][FLOW_RANK_MAX];
+};
+
+static inline void cosine_plan_make(struct cosine_plan *plan, const struct flow_tensor *in, const struct flow_tensor *both, int32_t axis) {
+    memset(plan, 0, sizeof *plan);
+    plan->n = both->shape[axis];
+    for (int32_t i = 0; i < both->rank; ++i) {
+        for (int j = 0; j < 2; ++j) {
+            int32_t at = i - (both->rank - in[j].rank);
+            int64_t stride = at >= 0 && in[j].shape[at] != 1 ? in[j].strides[at] : 0;
+            if (i == axis) plan->step[j] = stride;
+            else plan->stride[j][plan->rank] = stride;
+        }
+        if (i != axis) plan->extent[plan->rank++] = both->shape[i];
+    }
+}
+
+/* The shape that both have after broadcasting; returns the axis of the vectors. */
+static inline int32_t cosine_both(const struct flow_call *call, struct flow_tensor *both) {
+    const struct cosine_attrs *attrs = (const struct cosine_attrs *)call->attrs;
+    const struct flow_tensor *a = &call->in[0], *b = &call->in[1];
+    memset(both, 0, sizeof *both);
+    both->rank = a->rank > b->rank ? a->rank : b->rank;
+    for (int32_t i = 0; i < both->rank; ++i) {
+        int32_t ia = i - (both->rank - a->rank), ib = i - (both->rank - b->rank);
+        both->shape[i] = ia >= 0 && a->shape[ia] != 1 ? a->shape[ia] : ib >= 0 ? b->shape[ib] : 1;
+    }
+    return (int32_t)(attrs->axis < 0 ? attrs->axis + both->rank : attrs->axis);
+}
+
+/* ---- Kernels ---- */
 
 struct loss_table {
     /* Sum of n losses; each of them. delta: of LOSS_HUBER. */
