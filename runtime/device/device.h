@@ -110,6 +110,7 @@ struct device_entry {
     uint32_t size;
     const char *version; /* FLOW_VERSION_TEXT: the library's own, since what they share is no public interface */
     int (*open)(struct device_opening *opening, struct device **out);
+    const char *about; /* what a person is told of before anything runs: that it is an emulation; NULL */
 };
 
 #endif

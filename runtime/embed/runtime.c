@@ -20,7 +20,10 @@ static int open_device(flow_runtime *runtime, const char *name, struct report *r
         rc = FLOW_ERROR_PLUGIN;
     }
     if (rc < 0) report_add(report, rc, (struct position){0}, "device '%s': %s", name, why.failed || !why.at ? status_text(rc) : why.at);
-    else runtime->apart = entry;
+    else {
+        runtime->apart = entry;
+        if (entry->about) log_line(&runtime->log, LOG_WARNING, "%s", entry->about);
+    }
     text_free(&why);
     if (rc < 0) return rc;
     struct device *unused;

@@ -471,6 +471,17 @@ void flow_session_reset(flow_session *session) {
 
 void flow_session_cancel(flow_session *session) { context_cancel(session->context); }
 
+void flow_session_launches(const flow_session *session, struct flow_launches *out) {
+    struct flow_launches made = {.size = out->size, .device = graph_device(session->graph)};
+    const struct instance *instance = session->current ? session->current->instance : NULL;
+    for (size_t n = 0; instance && n < instance->node_count; n++) {
+        if (!instance->nodes[n].hosted || instance->nodes[n].role != NODE_FORWARD) continue;
+        if (made.hosted++ == 0) made.first_hosted = instance->nodes[n].source->path;
+    }
+    made.uncaptured = context_captured(session->context, &made.captures, &made.replays);
+    memcpy(out, &made, out->size < sizeof made ? out->size : sizeof made);
+}
+
 struct flow_memory flow_session_memory(const flow_session *session) {
     struct flow_memory memory = {.initialised = (int64_t)session->initialised};
     if (!session->current) return memory;

@@ -91,8 +91,10 @@ void context_uncancel(struct context *context) { atomic_store_explicit(&context-
 
 void context_capture(struct context *context, bool on) { context->uncaptured = !on; }
 
-void context_captured(const struct context *context, uint64_t *captures, uint64_t *replays) {
+const char *context_captured(const struct context *context, uint64_t *captures, uint64_t *replays) {
     *captures = context->captures, *replays = context->replays;
+    const struct apart *apart = context->current ? context->current->apart : NULL;
+    return apart && !apart->capturable ? apart->whole : NULL;
 }
 
 void context_check(struct context *context, bool finite) { context->checked = true, context->finite = finite; }
@@ -229,7 +231,12 @@ int context_bind(struct context *context, const struct plan *plan, struct report
     }
     int code = model_fill(context->model, plan->instance, report, NULL);
     if (code < 0) return code;
-    if (make_room(context, plan) < 0) return report_memory(report);
+    if (make_room(context, plan) < 0) {
+        if (!context->apart) return report_memory(report);
+        return report_add(report, FLOW_ERROR_MEMORY, (struct position){plan->instance->network->path, 0, 0},
+                          "the plan needs %.1f MB on the device beside the parameters: %s", (double)plan->bytes / 1e6,
+                          context->apart->why(context->device));
+    }
     code = binding_new(context, plan, NULL, 0, report, &binding);
     if (code < 0) return code;
     code = states_bind(binding, report);

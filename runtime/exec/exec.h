@@ -64,9 +64,9 @@ void context_uncancel(struct context *context);
 /* An output of the last run in memory of the host; NULL where it could not be brought there. */
 const struct flow_tensor *context_host(struct context *context, size_t output);
 /* On a device apart: whether launches that come again are captured into a graph and replayed (as they are from the start), and how often
- * that was done. */
+ * that was done; why the plan in hand is not, NULL where it is. */
 void context_capture(struct context *context, bool on);
-void context_captured(const struct context *context, uint64_t *captures, uint64_t *replays);
+const char *context_captured(const struct context *context, uint64_t *captures, uint64_t *replays);
 /* Before anything is bound; plans must be made with `checked`. Each call is looked round: guard bytes on both sides of all memory it may
  * write, outputs and workspace poisoned before, inputs and parameters unchanged after, outputs wholly written; `finite`: no NaN from finite
  * inputs. What a kernel does wrong ends the run, naming node, operator and buffer. */

@@ -34,8 +34,14 @@ static const char *step_name(const struct plan_step *step, const struct plan *pl
     return out->value >= 0 ? plan->instance->values[out->value].name : "";
 }
 
-static const char *isa_name(const struct plan_step *step) {
+static bool is_hosted(const struct plan *plan, const struct plan_step *step) {
+    return step->node >= 0 && step->kernel && plan->instance->nodes[step->node].hosted;
+}
+
+/* Of vector instructions; on another device than the CPU, where the kernel runs. */
+static const char *isa_name(const struct plan *plan, const struct plan_step *step) {
     if (!step->kernel) return "";
+    if (plan->device != FLOW_DEVICE_CPU) return is_hosted(plan, step) ? "on cpu" : "cuda";
     return step->kernel->isa >= 0 && step->kernel->isa < 3 ? ISAS[step->kernel->isa] : "?";
 }
 
@@ -71,7 +77,8 @@ static int64_t step_bytes(const struct plan_step *step) {
 /* What the operator says about its choice; "" where it says nothing. */
 static void operator_text(const struct plan *plan, const struct plan_step *step, char text[TEXT_MOST]) {
     text[0] = 0;
-    if (step->kind != PLAN_KERNEL) return;
+    if (step->kind != PLAN_KERNEL || (plan->device != FLOW_DEVICE_CPU && !is_hosted(plan, step)))
+        return; /* it speaks of kernels of the CPU */
     const struct instance_node *node = &plan->instance->nodes[step->node];
     if (!node->entry->op->describe) return;
     if (node->entry->op->describe(&node->infer, text, TEXT_MOST) < 0) text[0] = 0;
@@ -125,7 +132,7 @@ static void text_steps(const struct plan *plan, int how, int depth, int width, s
         if (first) format_shape(&first->type, shape, sizeof shape);
         format_bytes(step_bytes(step), bytes, sizeof bytes);
         text_format(out, "%5zu  %*s%-*s  %-18s %-26s %-7s", s, 2 * depth, "", width - 2 * depth, step_name(step, plan),
-                    kind_name(step, plan), shape, isa_name(step));
+                    kind_name(step, plan), shape, isa_name(plan, step));
         if (plan->stream_count > 1) text_format(out, " %4d", (int)step->stream);
         text_place(first, out);
         text_format(out, "  %10s", bytes);
@@ -190,7 +197,7 @@ static void json_step(const struct plan *plan, size_t s, struct text *out) {
     text_put(out, ", \"operator\": ");
     text_json(out, kind_name(step, plan));
     text_format(out, ", \"isa\": \"%s\", \"stream\": %d, \"once\": %s, \"in_place\": %s, \"workspace\": %lld, \"seconds\": %.3g",
-                isa_name(step), (int)step->stream, s < plan->once_count ? "true" : "false", step->takes >= 0 ? "true" : "false",
+                isa_name(plan, step), (int)step->stream, s < plan->once_count ? "true" : "false", step->takes >= 0 ? "true" : "false",
                 (long long)step->workspace_bytes, step->cost);
     if (step->apart) text_put(out, ", \"apart\": "), text_json(out, step->apart);
     operator_text(plan, step, told);

@@ -214,9 +214,16 @@ int command_fail_graph(const struct command *command, flow_errors *errors) { ret
 /* Of each thread, 32 bytes each: a minute of a small model's steps. */
 enum { TRACE_EVENTS = 1 << 16 };
 
+/* What a device has to say of itself before anything runs on it. */
+static void show_warning(void *context, int32_t level, const char *text) {
+    (void)context;
+    if (level >= FLOW_LOG_WARNING) fprintf(stderr, "flowrun: %s\n", text);
+}
+
 int command_runtime(const struct command *command, flow_runtime **runtime) {
     struct flow_runtime_options options_of_runtime = {
         .size = sizeof options_of_runtime, .threads = command->threads, .device = command->device, .plugin_path = command->plugin_path};
+    if (command->device && strcmp(command->device, "cpu") != 0 && !command->quiet) options_of_runtime.log = show_warning;
     if (command->trace) options_of_runtime.trace_events = TRACE_EVENTS;
     flow_errors *errors = NULL;
     return flow_runtime_new(&options_of_runtime, &errors, runtime) < 0 ? command_fail(errors) : 0;

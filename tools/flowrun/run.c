@@ -158,6 +158,20 @@ static int report_json(const struct job *job, const struct drive *drive) {
     return rc;
 }
 
+static void report_launches(FILE *out, const struct drive *drive) {
+    struct flow_launches launches = {.size = sizeof launches};
+    flow_session_launches(drive->session, &launches);
+    if (launches.device == FLOW_DEVICE_CPU) return;
+    fprintf(out, "%son cuda: ", DIM);
+    if (launches.hosted)
+        fprintf(out, "%lld node%s on the CPU ('%s'%s); ", (long long)launches.hosted, launches.hosted == 1 ? "" : "s",
+                launches.first_hosted, launches.hosted == 1 ? "" : " first");
+    if (launches.uncaptured) fprintf(out, "launched call by call: %s%s\n", launches.uncaptured, PLAIN);
+    else
+        fprintf(out, "%llu graph%s captured, replayed %llu time%s%s\n", (unsigned long long)launches.captures,
+                launches.captures == 1 ? "" : "s", (unsigned long long)launches.replays, launches.replays == 1 ? "" : "s", PLAIN);
+}
+
 static void report_text(const struct job *job, const struct drive *drive) {
     struct flow_memory memory = flow_session_memory(drive->session);
     bool printed = false;
@@ -171,6 +185,7 @@ static void report_text(const struct job *job, const struct drive *drive) {
     fprintf(out, "%s%lld %s in %.1f ms (the first, planning included, %.1f ms); %.2f MiB planned, %.1f MiB resident%s\n",
             printed ? "" : DIM, (long long)drive->runs, drive->runs == 1 ? "run" : "runs", 1e3 * drive->seconds, 1e3 * drive->first_seconds,
             (double)memory.arena / 1048576, (double)peak_memory() / 1048576, printed ? "" : PLAIN);
+    report_launches(out, drive);
 }
 
 static int finish(struct job *job, struct drive *drive) {

@@ -243,7 +243,12 @@ static int device_open(struct device_opening *opening, struct device **out) {
 /* ---- The plugin ---- */
 
 static const void *extension(const char *id) {
-    static const struct device_entry entry = {sizeof entry, FLOW_VERSION_TEXT, device_open};
+#ifdef FLOW_CUDA_EMULATION
+#define ABOUT "device 'cuda' is emulated on the CPU, for tests: nothing here says how fast a GPU is"
+#else
+#define ABOUT NULL
+#endif
+    static const struct device_entry entry = {sizeof entry, FLOW_VERSION_TEXT, device_open, ABOUT};
     return strcmp(id, DEVICE_EXTENSION) == 0 ? &entry : NULL;
 }
 

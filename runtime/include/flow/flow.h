@@ -268,6 +268,16 @@ struct flow_memory {
     int64_t initialised; /* parameters that no file gave */
 };
 FLOW_EXPORT struct flow_memory flow_session_memory(const flow_session *session);
+/* What a session did on a device that is not the CPU. */
+struct flow_launches {
+    uint32_t size;
+    int32_t device;             /* FLOW_DEVICE_*; of the CPU the rest is 0 */
+    int64_t hosted;             /* nodes that run on the CPU, between two copies: the device has no kernel for them */
+    const char *first_hosted;   /* the first of them; NULL */
+    uint64_t captures, replays; /* plans whose launches were captured into a graph; runs that replayed one */
+    const char *uncaptured;     /* why the plan's launches cannot be captured; NULL: they can */
+};
+FLOW_EXPORT void flow_session_launches(const flow_session *session, struct flow_launches *out);
 struct flow_times {
     const char *node, *op;
     double seconds;
