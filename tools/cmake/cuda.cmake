@@ -75,5 +75,5 @@ else()
                         CUDA_RUNTIME_LIBRARY Static LINKER_LANGUAGE CUDA)
   target_include_directories(device_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_compile_options(device_cuda PRIVATE
-    "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xptxas=-warn-spills;-Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Werror>")
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Werror>")
 endif()
