@@ -45,7 +45,7 @@ template <typename T> struct attention_job {
     cuda_run_number run;
     T kept;       /* what weights that stay are multiplied by */
     bool aligned; /* rows of q, k, v (and out, for backward) can be read 16 bytes at a time */
-    bool plain;   /* no softcap, mask, bias, dropout */
+    bool plain;   /* no softcap, mask, bias */
 };
 
 template <typename T> struct alignas(16) attention_quad { T x[4]; };
@@ -104,15 +104,15 @@ static __device__ inline const T *attention_key(const attention_rows<const T> &r
 /* ---- Scores to what the softmax sees -------------------------------------------------------------------------------- */
 
 /* W scores of adjacent keys from `key` on of one query; those whose place, `at` on, is outside [low, high) become minus infinity. slope:
- * their derivative by the product. */
-template <typename T, int W>
+ * their derivative by the product. PLAIN: no softcap, mask, bias. */
+template <typename T, int W, bool PLAIN>
 static __device__ inline void attention_shape(const attention_job<T> &a, int64_t b, int32_t h, int64_t query, int64_t key, int32_t at,
                                               int32_t low, int32_t high, T (&s)[W], T (*slope)[W]) {
 #pragma unroll
     for (int j = 0; j < W; j++) {
         T x = s[j] * a.scale, by = a.scale;
         const bool seen = at + j >= low && at + j < high;
-        if (!a.plain) {
+        if (!PLAIN) {
             if (a.softcap > 0) {
                 const T t = attention_tanh(x / a.softcap);
                 x = a.softcap * t, by *= T(1) - t * t;
@@ -149,6 +149,7 @@ static __device__ inline void attention_drop(const attention_job<T> &a, uint64_t
 template <typename T, int COUNT, int D, int W, typename F>
 static __device__ inline void attention_load(CUDA_SHARED_AT(T) to, int32_t width, bool aligned, F row) {
     constexpr int EACH = COUNT * D / 4;
+#pragma unroll 4 /* loads on their way at a time */
     for (int i = static_cast<int>(threadIdx.x); i < EACH; i += 256) {
         const int r = i / (D / 4), d = i % (D / 4) * 4;
         const int slot = W == 0 ? r : r % (W == 0 ? 1 : W) * 16 + r / (W == 0 ? 1 : W);
@@ -174,7 +175,7 @@ static __device__ inline void attention_products(CUDA_SHARED_AT(T) a, CUDA_SHARE
     for (int i = 0; i < H; i++)
 #pragma unroll
         for (int j = 0; j < W; j++) s[i][j] = 0;
-#pragma unroll 2
+#pragma unroll 1 /* two would spill on one of the architectures, and 16 warps hide what one leaves */
     for (int d = 0; d < quads; d++) {
         T x[H][4];
 #pragma unroll

@@ -18,7 +18,7 @@ static __host__ __device__ inline int64_t part_size(int32_t value_width) { retur
  * positions are 128 MiB, 45 us at 3 TB/s where there are blocks enough, see cuda_attention_split_of).
  */
 template <typename T, int R>
-static __global__ void __launch_bounds__(FEW_THREADS) few_parts(attention_job<T> a, attention_split split, T *part) {
+static __global__ void __launch_bounds__(FEW_THREADS, 2) few_parts(attention_job<T> a, attention_split split, T *part) {
     constexpr int WIDEST = ATTENTION_CUDA_WIDEST, LINE = FEW_CHUNK + 4;
     CUDA_SHARED(T, q, R * WIDEST);
     CUDA_SHARED(T, p, R * LINE);
@@ -96,8 +96,8 @@ static __global__ void __launch_bounds__(FEW_THREADS) few_parts(attention_job<T>
                 const int64_t query = pair % a.queries;
                 int32_t low, high;
                 attention_sees_of(a.reach, place.position + query, first, first + count, &low, &high);
-                attention_shape<T, 1>(a, b, kv * a.shared + static_cast<int32_t>(pair / a.queries), query, first + i, i, low, high, s,
-                                      nullptr);
+                attention_shape<T, 1, false>(a, b, kv * a.shared + static_cast<int32_t>(pair / a.queries), query, first + i, i, low, high,
+                                             s, nullptr);
             } else s[0] = -attention_infinity<T>();
             p[lane * LINE + i] = s[0];
         }

@@ -111,7 +111,7 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
             T slope[W], keep[W];
 #pragma unroll
             for (int j = 0; j < W; j++) keep[j] = 1;
-            attention_shape<T, W>(job, b, h, row, key, static_cast<int32_t>(key - begin), low[i], high[i], s[i], &slope);
+            attention_shape<T, W, false>(job, b, h, row, key, static_cast<int32_t>(key - begin), low[i], high[i], s[i], &slope);
             if (job.below && row < job.queries) attention_drop<T, W>(job, run, b, h, row, key, keep);
 #pragma unroll
             for (int j = 0; j < W; j++) {
@@ -186,7 +186,7 @@ template <typename T, int BK, int BQ, int D> static __global__ void __launch_bou
                 for (int i = 0; i < H; i++) {
                     const int32_t at = ty + 16 * i;
                     T one[1] = {s[i][j]}, slope[1], keep[1] = {T(1)};
-                    attention_shape<T, 1>(job, b, h, row, first + at, at, low, high, one, &slope);
+                    attention_shape<T, 1, false>(job, b, h, row, first + at, at, low, high, one, &slope);
                     if (job.below && at >= low && at < high) attention_drop<T, 1>(job, run, b, h, row, first + at, keep);
                     weight_of(one[0], x[i][j], log_sum, delta, keep[0]);
                     s[i][j] = one[0], x[i][j] *= slope[0];
@@ -262,7 +262,7 @@ template <typename T, int B, int D> static __global__ void __launch_bounds__(256
 #pragma unroll
                         for (int j = 0; j < W; j++) keep[j] = 1;
                         attention_sees_of(job.reach, job.position + row, first, first + B < job.keys ? first + B : job.keys, &low, &high);
-                        attention_shape<T, W>(job, b, h, row, key, W * tx, low, high, s[i], nullptr);
+                        attention_shape<T, W, false>(job, b, h, row, key, W * tx, low, high, s[i], nullptr);
                         if (job.below) attention_drop<T, W>(job, run, b, h, row, key, keep);
 #pragma unroll
                         for (int j = 0; j < W; j++) {

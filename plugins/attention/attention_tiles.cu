@@ -13,9 +13,11 @@
  * multiprocessor's either way). Two barriers a tile. Blocks of one head of keys are neighbours, so that the second one finds them in L2;
  * those with most keys come first.
  */
-template <typename T, int BQ, int BK, int D> static __global__ void __launch_bounds__(256, 2) tiles_forward(attention_job<T> a) {
+template <typename T, int BQ, int BK, int D, bool PLAIN>
+static __global__ void __launch_bounds__(256, PLAIN && sizeof(T) == 4 ? 2 : 1) tiles_forward(attention_job<T> a) {
     constexpr int H = BQ / 16, W = BK / 16, C = D / 16, PITCH = D + 4;
     CUDA_DYNAMIC_SHARED(T, memory, (BQ + 2 * BK) * PITCH + BQ * (BK + 4));
+    CUDA_SHARED(int32_t, sees, 2 * BQ); /* places of the keys that a row sees: from, to */
     CUDA_SHARED_AT(T) q = memory;
     CUDA_SHARED_AT(T) k = memory + BQ * PITCH;
     CUDA_SHARED_AT(T) v = memory + (BQ + BK) * PITCH;
@@ -26,7 +28,7 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
     const int64_t query = (blocks - 1 - rest % blocks) * BQ;
     const attention_place place = attention_place_of(a);
     const int quads = (a.width + 3) / 4;
-    const uint64_t run = a.below ? a.run.number() : 0;
+    const uint64_t run = !PLAIN && a.below ? a.run.number() : 0;
 
     const T *q_rows = a.q.data + b * a.q.batch + static_cast<int64_t>(h) * a.width;
     attention_load<T, BQ, D, 0>(q, a.width, a.aligned, [&](int r) {
@@ -40,28 +42,29 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
     const int32_t before = static_cast<int32_t>(place.begin > begin ? place.begin - begin : 0); /* places without a key */
 
     T acc[H][C], most[H], sum[H];
-    int32_t low[H], high[H];
 #pragma unroll
     for (int i = 0; i < H; i++) {
         most[i] = -attention_infinity<T>(), sum[i] = 0;
 #pragma unroll
         for (int c = 0; c < C; c++) acc[i][c] = 0;
-        low[i] = high[i] = 0;
-        if (begin < end && query + ty + 16 * i < a.queries)
-            attention_sees_of(a.reach, place.position + query + ty + 16 * i, begin, end, &low[i], &high[i]);
-        low[i] = low[i] > before ? low[i] : before;
     }
-    for (int64_t first = begin; first < end; first += BK) {
+    for (int r = static_cast<int>(threadIdx.x); r < BQ; r += 256) {
+        int32_t low = 0, high = 0;
+        if (begin < end && query + r < a.queries) attention_sees_of(a.reach, place.position + query + r, begin, end, &low, &high);
+        sees[r] = low > before ? low : before, sees[BQ + r] = high;
+    }
+    const int32_t places = begin < end ? static_cast<int32_t>(end - begin) : 0;
+    for (int32_t first = 0; first < places; first += BK) {
         __syncthreads(); /* the tile before is no longer read */
         attention_load<T, BK, D, W>(k, a.width, a.aligned, [&](int r) {
-            const int64_t key = first + r;
-            return key < place.begin || key >= end
+            const int64_t key = begin + first + r;
+            return first + r < before || first + r >= places
                        ? static_cast<const T *>(nullptr)
                        : attention_key(a.k, a.k_ring, a.ring, place.first, b, key) + static_cast<int64_t>(kv) * a.width;
         });
         attention_load<T, BK, D, 0>(v, a.value_width, a.aligned, [&](int r) {
-            const int64_t key = first + r;
-            return key < place.begin || key >= end
+            const int64_t key = begin + first + r;
+            return first + r < before || first + r >= places
                        ? static_cast<const T *>(nullptr)
                        : attention_key(a.v, a.v_ring, a.ring, place.first, b, key) + static_cast<int64_t>(kv) * a.value_width;
         });
@@ -70,8 +73,8 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
         attention_products<T, H, W, D>(q, k, quads, s);
 #pragma unroll
         for (int i = 0; i < H; i++) {
-            const int64_t row = query + ty + 16 * i, key = first + W * tx;
-            attention_shape<T, W>(a, b, h, row, key, static_cast<int32_t>(key - begin), low[i], high[i], s[i], nullptr);
+            const int64_t row = query + ty + 16 * i, key = begin + first + W * tx;
+            attention_shape<T, W, PLAIN>(a, b, h, row, key, first + W * tx, sees[ty + 16 * i], sees[BQ + ty + 16 * i], s[i], nullptr);
             T top = most[i];
 #pragma unroll
             for (int j = 0; j < W; j++) top = s[i][j] > top ? s[i][j] : top;
@@ -86,7 +89,7 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
             }
 #pragma unroll
             for (int c = 0; c < C; c++) acc[i][c] *= shrink;
-            if (a.below && row < a.queries) { /* dropped weights are missing in the mean, not in the sum */
+            if (!PLAIN && a.below && row < a.queries) { /* dropped weights are missing in the mean, not in the sum */
                 T keep[W];
                 attention_drop<T, W>(a, run, b, h, row, key, keep);
 #pragma unroll
@@ -112,12 +115,16 @@ template <typename T, int BQ, int BK, int D> static __global__ void __launch_bou
     }
 }
 
-template <typename T, int BQ, int BK, int D> static int launch(const attention_job<T> &job, cudaStream_t stream) {
+template <typename T, int BQ, int BK, int D, bool PLAIN> static int launch_as(const attention_job<T> &job, cudaStream_t stream) {
     const size_t bytes = ((BQ + 2 * BK) * (D + 4) + BQ * (BK + 4)) * sizeof(T);
     const int64_t blocks = (job.queries + BQ - 1) / BQ * job.heads * job.batch;
-    int rc = cuda_attention_allow_shared(&tiles_forward<T, BQ, BK, D>, bytes);
+    int rc = cuda_attention_allow_shared(&tiles_forward<T, BQ, BK, D, PLAIN>, bytes);
     if (rc != 0) return rc;
-    return CUDA_LAUNCH((tiles_forward<T, BQ, BK, D>), static_cast<unsigned>(blocks), 256, bytes, stream, job);
+    return CUDA_LAUNCH((tiles_forward<T, BQ, BK, D, PLAIN>), static_cast<unsigned>(blocks), 256, bytes, stream, job);
+}
+template <typename T, int BQ, int BK, int D> static int launch(const attention_job<T> &job, cudaStream_t stream) {
+    const bool plain = job.plain && job.below == 0;
+    return plain ? launch_as<T, BQ, BK, D, true>(job, stream) : launch_as<T, BQ, BK, D, false>(job, stream);
 }
 
 template <> int cuda_attention_tiles<float>(const attention_job<float> &job, cudaStream_t stream) {

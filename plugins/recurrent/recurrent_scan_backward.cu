@@ -14,7 +14,7 @@ template <typename T, int KIND, int R, int S, int HELD>
 __global__ void __launch_bounds__(sizeof(T) == 8 ? 256 : 512, 1) scan_backward(recurrent_scan_back<T> a) {
     constexpr int G = recurrent_kind<KIND>::gates, KEPT = recurrent_kind<KIND>::kept, OWN = R > S ? R / S : 1;
     constexpr bool HAS_C = recurrent_kind<KIND>::has_c, HAS_V = recurrent_kind<KIND>::has_v;
-    constexpr bool EARLY = OWN == 1; /* else registers would spill */
+    constexpr bool EARLY = R == 1; /* else registers would spill */
     const int32_t pitch = a.quads * S, slice = static_cast<int32_t>(threadIdx.x) % S, unit = static_cast<int32_t>(threadIdx.x) / S;
     const int32_t head = static_cast<int32_t>(blockIdx.x) % a.heads, buffer = R * G * pitch * 4;
     const int64_t block_row = static_cast<int64_t>(blockIdx.x) / a.heads * R;
