@@ -144,6 +144,9 @@ static void many(int mode, int tries, uint64_t seed, const char *name) {
     struct cuda_blas *blas = NULL;
     cudaStream_t stream;
     struct random r = {seed};
+#ifdef __SANITIZE_THREAD__ /* each switch between a block's threads costs it microseconds */
+    tries /= 8;
+#endif
     cuda_emulation_reset();
     cuda_emulation_cublas_mode(mode);
     OK(cuda_blas_new(&memory_default, &blas));
