@@ -117,7 +117,7 @@ template <bool DEEP, int OUTER, int K, int THREADS> struct tiles_share {
 };
 
 template <class S, class P>
-__global__ void __launch_bounds__(S::threads, 2) tiles_kernel(const P product, const tiles_cut cut, typename P::real *partial) {
+static __global__ void __launch_bounds__(S::threads, 2) tiles_kernel(const P product, const tiles_cut cut, typename P::real *partial) {
     typedef typename P::real T;
     typedef tiles_share<P::a_deep, S::m, S::k, S::threads> share_a;
     typedef tiles_share<P::b_deep, S::n, S::k, S::threads> share_b;
@@ -221,7 +221,8 @@ __global__ void __launch_bounds__(S::threads, 2) tiles_kernel(const P product, c
 }
 
 /* The parts of each result, added up in order. blocks: of one problem. */
-template <class P> __global__ void tiles_sum_kernel(const P product, const tiles_cut cut, const typename P::real *partial, int32_t blocks) {
+template <class P>
+static __global__ void tiles_sum_kernel(const P product, const tiles_cut cut, const typename P::real *partial, int32_t blocks) {
     typedef typename P::real T;
     const int32_t problem = static_cast<int32_t>(blockIdx.x) / blocks, block = static_cast<int32_t>(blockIdx.x) % blocks;
     const typename P::place place = product.open(problem);

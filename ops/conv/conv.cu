@@ -62,8 +62,8 @@ bool cuda_conv_transpose_geometry(const struct transpose_plan *plan, struct conv
 /* Elements [from, kept + fresh) of each line: into `joined` if there is one, and from `left` before the end on into the state. Bytes:
  * each once in, once or twice out. */
 template <typename T>
-__global__ void join_kernel(const T *history, const T *x, T *joined, T *state, int64_t kept, int64_t fresh, int64_t left, int64_t from,
-                            int64_t inner, int64_t count) {
+static __global__ void join_kernel(const T *history, const T *x, T *joined, T *state, int64_t kept, int64_t fresh, int64_t left,
+                                   int64_t from, int64_t inner, int64_t count) {
     const int64_t all = kept + fresh, some = (all - from) * inner;
     CUDA_EACH(i, count) {
         const int64_t line = i / some, at = i - line * some + from * inner, rest = at - (all - left) * inner;
@@ -104,7 +104,8 @@ static bool is_bare(const conv_geometry &g) {
 
 /* y[sample, unit, ...] = bias[unit] */
 template <typename T>
-__global__ void bias_fill_kernel(const T *bias, T *y, int32_t units, tiles_divider by_places, tiles_divider by_units, int64_t count) {
+static __global__ void bias_fill_kernel(const T *bias, T *y, int32_t units, tiles_divider by_places, tiles_divider by_units,
+                                        int64_t count) {
     CUDA_EACH(i, count) {
         const int32_t line = by_places.quotient(static_cast<int32_t>(i));
         y[i] = bias[line - by_units.quotient(line) * units];

@@ -101,7 +101,7 @@ struct image_dividers {
 
 /* A group has few channels: a thread an element of the image, CHANNELS of them at once. */
 template <typename T, int CHANNELS>
-__global__ void image_direct_kernel(const image_product<T> q, const image_dividers by, const int32_t blocks, const int64_t count) {
+static __global__ void image_direct_kernel(const image_product<T> q, const image_dividers by, const int32_t blocks, const int64_t count) {
     const conv_geometry &g = q.g;
     CUDA_EACH(index, count) {
         const int32_t rest = by.by_image.quotient(static_cast<int32_t>(index)), at = static_cast<int32_t>(index) - rest * q.image;
@@ -147,8 +147,8 @@ struct fold_axis {
     int32_t in, before, after;
 };
 template <typename T>
-__global__ void fold_kernel(const T *padded, T *x, fold_axis h, fold_axis w, int32_t mode, bool add, tiles_divider by_image,
-                            tiles_divider by_width, int64_t count) {
+static __global__ void fold_kernel(const T *padded, T *x, fold_axis h, fold_axis w, int32_t mode, bool add, tiles_divider by_image,
+                                   tiles_divider by_width, int64_t count) {
     const int32_t width = w.before + w.in + w.after, height = h.before + h.in + h.after;
     CUDA_EACH(index, count) {
         const int32_t channel = by_image.quotient(static_cast<int32_t>(index)), at = static_cast<int32_t>(index) - channel * h.in * w.in;

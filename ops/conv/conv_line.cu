@@ -19,7 +19,7 @@ struct line_shape {
  * in shared memory once; a thread then slides a window of 8 registers over it: two vectors of shared memory for 16 multiplications, where
  * reading each tap by itself takes 32. Bytes: x and y once. */
 template <typename T, int WIDE>
-__global__ void __launch_bounds__(LINE_THREADS) line_kernel(const T *x, const T *weight, const T *bias, T *y, const line_shape s) {
+static __global__ void __launch_bounds__(LINE_THREADS) line_kernel(const T *x, const T *weight, const T *bias, T *y, const line_shape s) {
     const int LINES = LINE_THREADS / WIDE, TILE = WIDE * LINE_EACH, ROW = TILE + LINE_TAPS;
     CUDA_DYNAMIC_SHARED(T, shared, LINES * (ROW + LINE_TAPS));
     const int row = static_cast<int>(threadIdx.x) / WIDE, lane = static_cast<int>(threadIdx.x) % WIDE;

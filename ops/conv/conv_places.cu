@@ -79,7 +79,7 @@ template <typename T> struct places_product {
 /* A group makes few units: a thread a place, UNITS of them at once, neighbouring threads neighbouring places. x is read from the caches
  * once a tap; weights are the same for a whole warp. Memory's speed is the limit up to about 9 taps of one channel. */
 template <typename T, int UNITS>
-__global__ void places_direct_kernel(const places_product<T> q, const int32_t blocks, const int64_t count) {
+static __global__ void places_direct_kernel(const places_product<T> q, const int32_t blocks, const int64_t count) {
     const conv_geometry &g = q.g;
     CUDA_EACH(index, count) {
         const int32_t rest = q.by_places.quotient(static_cast<int32_t>(index)), p = static_cast<int32_t>(index) - rest * q.places;
@@ -128,7 +128,8 @@ __global__ void places_direct_kernel(const places_product<T> q, const int32_t bl
 
 /* Few places (a stream's step): a warp a unit and COLUMNS places; its lanes share the taps, so that weights, all there is to read, come
  * in whole lines. */
-template <typename T, int COLUMNS> __global__ void places_few_kernel(const places_product<T> q, const int32_t chunks, const int64_t count) {
+template <typename T, int COLUMNS>
+static __global__ void places_few_kernel(const places_product<T> q, const int32_t chunks, const int64_t count) {
     const int32_t lane = static_cast<int32_t>(threadIdx.x) % CUDA_WARP;
     const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / CUDA_WARP);
     for (int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / CUDA_WARP) + threadIdx.x / CUDA_WARP; index < count;

@@ -15,7 +15,7 @@ struct line_shape {
     int64_t of_unit, units; /* lines of one unit; units */
 };
 template <typename T>
-__global__ void line_kernel(const T *line, const T *tail, const T *bias, T *y, T *next, const line_shape s, int64_t count) {
+static __global__ void line_kernel(const T *line, const T *tail, const T *bias, T *y, T *next, const line_shape s, int64_t count) {
     const int64_t all = s.extent * s.inner;
     CUDA_EACH(i, count) {
         const int64_t row = i / all, at = i - row * all;

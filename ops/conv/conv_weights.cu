@@ -73,7 +73,7 @@ static const int WEIGHTS_TAPS = 8;
 /* Few units and channels to a group: a block a channel of a unit, WEIGHTS_TAPS of its taps and a part of the places. A thread reads its
  * places' y once and x from the caches for each tap; neighbouring threads neighbouring places. to: [splits, weights], or the weights. */
 template <typename T>
-__global__ void weights_direct_kernel(const weights_product<T> q, T *to, const int32_t chunks, const int32_t depth, const bool add) {
+static __global__ void weights_direct_kernel(const weights_product<T> q, T *to, const int32_t chunks, const int32_t depth, const bool add) {
     CUDA_SHARED(T, kept, 32);
     const conv_geometry &g = q.g;
     const int32_t weights = g.groups * g.units * q.taps, kernel = g.h.kernel * g.w.kernel;
@@ -106,8 +106,8 @@ __global__ void weights_direct_kernel(const weights_product<T> q, T *to, const i
 
 /* A block a unit and a part of its samples' places: y once. to: [splits, units], or the biases. */
 template <typename T>
-__global__ void bias_kernel(const T *y, T *to, int32_t units, int32_t places, int32_t total, int32_t depth, tiles_divider by_places,
-                            bool add) {
+static __global__ void bias_kernel(const T *y, T *to, int32_t units, int32_t places, int32_t total, int32_t depth, tiles_divider by_places,
+                                   bool add) {
     CUDA_SHARED(T, kept, 32);
     const int32_t unit = static_cast<int32_t>(blockIdx.x) % units, part = static_cast<int32_t>(blockIdx.x) / units;
     const int32_t begin = part * depth, end = total - begin < depth ? total : begin + depth;
@@ -120,7 +120,7 @@ __global__ void bias_kernel(const T *y, T *to, int32_t units, int32_t places, in
     if (threadIdx.x == 0) to[blockIdx.x] = sum + (add ? to[blockIdx.x] : T(0));
 }
 
-template <typename T> __global__ void parts_kernel(const T *parts, T *to, int32_t splits, int64_t count, bool add) {
+template <typename T> static __global__ void parts_kernel(const T *parts, T *to, int32_t splits, int64_t count, bool add) {
     CUDA_EACH(i, count) {
         T sum = 0;
         for (int32_t s = 0; s < splits; s++) sum += parts[s * count + i];

@@ -42,7 +42,7 @@ static __device__ inline pool_span seen_by(const pool_axis &axis, int32_t at) {
 }
 
 /* Bytes: x once (windows that overlap meet in the caches), y once. A NaN is the largest. */
-template <typename T> __global__ void pool_kernel(const T *x, T *y, const pool_shape s, const int64_t count) {
+template <typename T> static __global__ void pool_kernel(const T *x, T *y, const pool_shape s, const int64_t count) {
     const T scale = static_cast<T>(1 / (static_cast<double>(s.h.kernel) * s.w.kernel));
     CUDA_EACH(index, count) {
         const int32_t channel = s.by_places.quotient(static_cast<int32_t>(index)),
@@ -69,7 +69,8 @@ static __device__ inline int32_t largest_at(const T *from, const pool_axis &w, c
 }
 
 /* For windows that overlap: finds once where each place's gradient goes. Bytes: x and y once, 4 a place. */
-template <typename T> __global__ void pool_find_kernel(const T *x, const T *y, int32_t *found, const pool_shape s, const int64_t count) {
+template <typename T>
+static __global__ void pool_find_kernel(const T *x, const T *y, int32_t *found, const pool_shape s, const int64_t count) {
     CUDA_EACH(index, count) {
         const int32_t channel = s.by_places.quotient(static_cast<int32_t>(index)),
                       p = static_cast<int32_t>(index) - channel * s.h.out * s.w.out, i = s.by_width.quotient(p);
@@ -81,8 +82,8 @@ template <typename T> __global__ void pool_find_kernel(const T *x, const T *y, i
 /* dx[at] = sum over the places that see it of what they give it. found NULL: windows do not overlap, each is searched here. Bytes: dy
  * (and x, y or found) once, dx once. */
 template <typename T>
-__global__ void pool_back_kernel(const T *x, const T *y, const int32_t *found, const T *dy, T *dx, const pool_shape s, const bool add,
-                                 const int64_t count) {
+static __global__ void pool_back_kernel(const T *x, const T *y, const int32_t *found, const T *dy, T *dx, const pool_shape s,
+                                        const bool add, const int64_t count) {
     const T scale = static_cast<T>(1 / (static_cast<double>(s.h.kernel) * s.w.kernel));
     CUDA_EACH(index, count) {
         const int32_t channel = s.by_places.quotient(static_cast<int32_t>(index)),

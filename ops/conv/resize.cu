@@ -10,7 +10,7 @@
 /* ---- global_avg_pool ---- */
 
 /* A row of THREADS to a channel, a warp or a block: x once. Threads' sums are added up in double. */
-template <typename T, int THREADS> __global__ void mean_kernel(const T *x, T *y, int64_t places, int64_t channels) {
+template <typename T, int THREADS> static __global__ void mean_kernel(const T *x, T *y, int64_t places, int64_t channels) {
     CUDA_SHARED(double, kept, 32);
     const int rows = CUDA_BLOCK / THREADS, row = static_cast<int>(threadIdx.x) / THREADS, lane = static_cast<int>(threadIdx.x) % THREADS;
     for (int64_t first = static_cast<int64_t>(blockIdx.x) * rows; first < channels; first += static_cast<int64_t>(gridDim.x) * rows) {
@@ -42,7 +42,7 @@ int cuda_global_pool_forward(const struct flow_call *call) {
 
 /* dx once. */
 template <typename T>
-__global__ void mean_back_kernel(const T *dy, T *dx, tiles_divider by_places, int32_t places, bool add, int64_t count) {
+static __global__ void mean_back_kernel(const T *dy, T *dx, tiles_divider by_places, int32_t places, bool add, int64_t count) {
     CUDA_EACH(i, count) {
         const T share = dy[by_places.quotient(static_cast<int32_t>(i))] / static_cast<T>(places);
         dx[i] = share + (add ? dx[i] : T(0));
@@ -90,7 +90,7 @@ static __device__ inline upsample_between between_of(int32_t i, int32_t factor, 
 }
 
 /* A thread an element of the result: y once, x from the caches. */
-template <typename T> __global__ void upsample_kernel(const T *x, T *y, const upsample_shape s, const int64_t count) {
+template <typename T> static __global__ void upsample_kernel(const T *x, T *y, const upsample_shape s, const int64_t count) {
     const int32_t height = s.h * s.factor_h, width = s.w * s.factor_w;
     CUDA_EACH(index, count) {
         const int32_t channel = s.by_count.quotient(static_cast<int32_t>(index)),
@@ -118,7 +118,7 @@ static __device__ inline double weight_of(const upsample_between &b, int32_t at)
 /* A thread an element of x: it gathers from the elements of the result that it is part of, those of itself and, where they are blended,
  * of its neighbours. dy from the caches, dx once. */
 template <typename T>
-__global__ void upsample_back_kernel(const T *dy, T *dx, const upsample_shape s, const bool add, const int64_t count) {
+static __global__ void upsample_back_kernel(const T *dy, T *dx, const upsample_shape s, const bool add, const int64_t count) {
     const int32_t height = s.h * s.factor_h, width = s.w * s.factor_w;
     CUDA_EACH(index, count) {
         const int32_t channel = s.by_count.quotient(static_cast<int32_t>(index)), at = static_cast<int32_t>(index) - channel * s.h * s.w,

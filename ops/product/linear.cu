@@ -11,7 +11,7 @@ static const int LINEAR_COLUMNS = 32, LINEAR_ROWS = 8; /* of a block's threads *
 /* A block sums up 32 columns of a part of the rows: x once, in lines of a warp, eight rows at a time. to: [splits, width], or the result.
  */
 template <typename T>
-__global__ void columns_kernel(const T *x, T *to, int64_t rows, int64_t width, int32_t tiles, int64_t depth, bool add) {
+static __global__ void columns_kernel(const T *x, T *to, int64_t rows, int64_t width, int32_t tiles, int64_t depth, bool add) {
     CUDA_SHARED(T, kept, LINEAR_COLUMNS * LINEAR_ROWS);
     const int32_t tile = static_cast<int32_t>(blockIdx.x) % tiles, part = static_cast<int32_t>(blockIdx.x) / tiles;
     const int lane = static_cast<int>(threadIdx.x) % LINEAR_COLUMNS, row = static_cast<int>(threadIdx.x) / LINEAR_COLUMNS;
@@ -28,7 +28,7 @@ __global__ void columns_kernel(const T *x, T *to, int64_t rows, int64_t width, i
     *to = sum + (add ? *to : T(0));
 }
 
-template <typename T> __global__ void parts_kernel(const T *parts, T *to, int32_t splits, int64_t width, bool add) {
+template <typename T> static __global__ void parts_kernel(const T *parts, T *to, int32_t splits, int64_t width, bool add) {
     CUDA_EACH(i, width) {
         T sum = 0;
         for (int32_t s = 0; s < splits; s++) sum += parts[s * width + i];

@@ -80,7 +80,8 @@ template <typename T, bool A_DEEP, bool B_DEEP> struct strided_product {
 };
 
 /* A thread a result: neighbours in c are neighbours of threads. */
-template <typename T> __global__ void points_kernel(const strided_operands<T> of, const strided_kind results, const strided_kind sums) {
+template <typename T>
+static __global__ void points_kernel(const strided_operands<T> of, const strided_kind results, const strided_kind sums) {
     CUDA_EACH(index, results.count) {
         const strided_offset at = offset_of(results, static_cast<int32_t>(index));
         const T *a = of.a + at.a, *b = of.b ? of.b + at.b : nullptr;
@@ -103,7 +104,8 @@ template <typename T> __global__ void points_kernel(const strided_operands<T> of
 
 /* A block a result and a part of its sum; several parts go to the scratch [splits, results]. */
 template <typename T>
-__global__ void sums_kernel(const strided_operands<T> of, const strided_kind results, const strided_kind sums, int32_t depth, T *parts) {
+static __global__ void sums_kernel(const strided_operands<T> of, const strided_kind results, const strided_kind sums, int32_t depth,
+                                   T *parts) {
     CUDA_SHARED(T, kept, 32);
     const int32_t count = static_cast<int32_t>(results.count), result = static_cast<int32_t>(blockIdx.x) % count,
                   part = static_cast<int32_t>(blockIdx.x) / count;
@@ -121,7 +123,7 @@ __global__ void sums_kernel(const strided_operands<T> of, const strided_kind res
     else of.c[at.c] = sum + (of.adds ? of.c[at.c] : T(0));
 }
 template <typename T>
-__global__ void parts_kernel(const strided_operands<T> of, const strided_kind results, int32_t splits, const T *parts) {
+static __global__ void parts_kernel(const strided_operands<T> of, const strided_kind results, int32_t splits, const T *parts) {
     CUDA_EACH(i, results.count) {
         T sum = 0;
         for (int32_t s = 0; s < splits; s++) sum += parts[s * results.count + i];
