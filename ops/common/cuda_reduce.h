@@ -93,6 +93,11 @@ template <typename T> struct cuda_log_sum {
         if (x > largest || cuda_odd(x)) sum = sum * e + 1, largest = x;
         else sum += e;
     }
+    /* Of exponentials of x - largest: 0 where all are -inf, NaN where one is inf, as that difference says. */
+    __device__ T total() const {
+        if (largest == -static_cast<T>(INFINITY)) return 0;
+        return largest - largest != 0 ? largest - largest : sum;
+    }
 };
 struct cuda_join_log_sum {
     template <typename T> __device__ cuda_log_sum<T> operator()(const cuda_log_sum<T> &a, const cuda_log_sum<T> &b) const {

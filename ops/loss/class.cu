@@ -103,8 +103,8 @@ template <typename T> static __global__ void __launch_bounds__(512, 1) class_lon
         }
         state = cuda_block(state, cuda_log_sum_start<T>(), cuda_join_log_sum(), kept);
         if (of.smoothing != 0) totals = cuda_block(totals, cuda_two<double>{0, 0}, cuda_join_sum(), kept_total);
-        const bool none = state.largest == -static_cast<T>(INFINITY);
-        if (threadIdx.x == 0) class_row(of, r, none ? T(0) : state.largest, none ? 0 : static_cast<double>(state.sum), totals.a, totals.b);
+        const T centre = state.largest == -static_cast<T>(INFINITY) ? T(0) : state.largest;
+        if (threadIdx.x == 0) class_row(of, r, centre, static_cast<double>(state.total()), totals.a, totals.b);
     }
 }
 
@@ -249,7 +249,8 @@ template <typename T> static int class_run(const struct flow_call *call) {
     const int64_t parts = parts_of(of.rows);
     double *partial = of.counts + of.rows, *weights = partial + 2 * parts;
     int error = 0;
-    if (attrs->reduction == REDUCTION_NONE) of.y = static_cast<T *>(call->out[0].data);
+    const bool none = attrs->reduction == REDUCTION_NONE;
+    if (none) of.y = static_cast<T *>(call->out[0].data);
     if (attrs->weight.rank >= 0 && of.rows > 0) {
         of.weight = weights;
         error = weights_launch(stream, weights, attrs->weight);
@@ -263,7 +264,7 @@ template <typename T> static int class_run(const struct flow_call *call) {
             });
         else error = CUDA_LAUNCH((class_long<T>), grid_of(of.rows), 512, 0, stream, of);
     }
-    if (error != 0 || of.y) return error;
+    if (error != 0 || none) return error;
     T *y = static_cast<T *>(call->out[0].data);
     double *count = of.saved ? of.saved + of.rows : NULL;
     const bool mean = attrs->reduction == REDUCTION_MEAN;

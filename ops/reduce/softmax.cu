@@ -67,8 +67,7 @@ static __global__ void __launch_bounds__(512, 1) softmax_long(T *y, const T *x, 
             for (int j = 0; j < V; j++) state.add(p.at[j]);
         }
         state = cuda_block(state, cuda_log_sum_start<T>(), cuda_join_log_sum(), kept);
-        const bool none = state.largest == -static_cast<T>(INFINITY);
-        const T centre = softmax_centre(state.largest), scale = softmax_scale(none ? T(0) : state.sum, log_);
+        const T centre = softmax_centre(state.largest), scale = softmax_scale(state.total(), log_);
         for (int64_t i = threadIdx.x; i < packs; i += blockDim.x) {
             pack p = from[i];
 #pragma unroll
@@ -168,8 +167,7 @@ static __global__ void __launch_bounds__(256, 1) softmax_columns(T *y, const T *
         }
         __syncthreads();
         state = kept[column];
-        const bool none = state.largest == -static_cast<T>(INFINITY);
-        const T centre = softmax_centre(state.largest), scale = softmax_scale(none ? T(0) : state.sum, log_);
+        const T centre = softmax_centre(state.largest), scale = softmax_scale(state.total(), log_);
         for (int64_t i = row; j < inner && i < n; i += high) y[at + i * inner] = softmax_one(x[at + i * inner], centre, scale, log_);
     }
 }
