@@ -26,7 +26,9 @@ static void taps(REAL *y, int64_t n, const REAL *x, const int64_t *offset, const
         taps_block(1, y + i, x + i, offset, w, count, bias);
         return;
     }
-    bool adjacent = count > 0 && offset[count - 1] - offset[0] == count - 1; /* offsets grow */
+    bool adjacent =
+        i < n && count > 0 && offset[count - 1] - offset[0] == count - 1; /* with strides they need not grow: each is looked at */
+    for (int64_t j = 1; adjacent && j < count; ++j) adjacent = offset[j] == offset[0] + j;
     for (; i < n; ++i) {
         if (adjacent) {
             y[i] = bias + lanes_dot(w, x + offset[0] + i, count);
