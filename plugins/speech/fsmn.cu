@@ -87,7 +87,7 @@ static __device__ __forceinline__ void run_tile(const struct filter<T> &f, CUDA_
 /* Threads (channels, tiles). STAGED: the block's weights lie in shared memory, channel after channel, each an odd number of words. */
 template <typename T, bool STAGED, int MOST = sizeof(T) == 8 ? 2 : 4>
 static __global__ void __launch_bounds__(256, MOST) filter_kernel(const struct filter<T> f) {
-    CUDA_DYNAMIC_SHARED(T, weights, blockDim.x * static_cast<size_t>(f.taps | 1));
+    CUDA_DYNAMIC_SHARED(T, weights, STAGED ? blockDim.x * static_cast<size_t>(f.taps | 1) : 0);
     const int64_t block = blockIdx.x / f.columns, b = block / f.blocks;
     const int64_t column = (blockIdx.x - block * f.columns) * blockDim.x, d = column + threadIdx.x;
     if (STAGED) {
