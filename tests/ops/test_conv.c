@@ -233,3 +233,17 @@ Test(conv, what_does_not_stream) {
         trial_free(&t);
     }
 }
+
+/* Fewer places than a vector has lanes: taps that are a stride apart must not be taken for neighbours. */
+Test(conv, few_places) {
+    uint64_t state = 3;
+    for (int64_t kernel = 2; kernel <= 7; kernel++)
+        for (int64_t stride = 1; stride <= 4; stride++)
+            for (int64_t out = 1; out <= 3; out++) {
+                struct shape s = {.axes = 1, .batch = 1, .channels = 1, .units = 2, .groups = 1};
+                for (int i = 0; i < 2; i++) s.in[i] = s.kernel[i] = s.stride[i] = s.dilation[i] = 1;
+                s.kernel[1] = kernel, s.stride[1] = stride, s.in[1] = kernel + (out - 1) * stride;
+                snprintf(s.padding, sizeof s.padding, "0");
+                check(&s, &state);
+            }
+}
