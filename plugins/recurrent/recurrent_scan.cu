@@ -9,9 +9,10 @@
  * A block: R rows of the batch, one head. The state stays on the chip: h in shared memory for all to read (two of them, so that one barrier
  * a step is enough), h and c of a thread's own unit and rows in its registers.
  * For each step and row it reads gates*4 bytes and writes 4 a unit, beside 2*gates*width flops a unit, and reads the weights that neither
- * registers nor shared memory have room for. f32, H100: lstm of 64 units has all its weights in registers, of 128 half in registers and
- * half in shared memory (as FlashRNN does, which is where the idea is from: Poeppel et al., 2024); gru alike; lstm of 256 reads 0.7 MiB a
- * step and block from L2. What is wider takes a product and a kernel a step (cuda_recurrent_shape_of).
+ * registers nor shared memory have room for. f32, H100, one row a block: of lstm's weights three quarters are in registers at 64 units and
+ * the rest in shared memory, at 128 units 96 KiB and 160 KiB (as FlashRNN does, which is where the idea is from: Poeppel et al., 2024), so
+ * up to there a step reads no weights from outside; at 256 units it reads 0.7 MiB of the 1 MiB from L2, a step and block. gru and rnn
+ * alike, with three and one gates. What is wider takes a product and a kernel a step (cuda_recurrent_shape_of).
  */
 template <typename T, int KIND, int R, int S, int HELD>
 __global__ void __launch_bounds__(sizeof(T) == 8 ? 256 : 512, 1) scan_forward(recurrent_scan<T> a) {
