@@ -183,6 +183,34 @@ Test(streams, work_goes_on_by_itself) {
     }
 }
 
+/* Not even a host function: pinned memory changes after a while. */
+Test(streams, what_nobody_waits_for_is_done_at_last) {
+    cuda_emulation_reset();
+    for (uint64_t seed = 0; seed <= 12; seed++) {
+        cuda_emulation_seed(seed);
+        float *x = device_values(1);
+        void *pinned = NULL;
+        cudaStream_t s;
+        int bits = 0;
+        OK(cudaMallocHost(&pinned, sizeof(int)));
+        __atomic_store_n((int *)pinned, 0, __ATOMIC_RELEASE);
+        OK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+        OK(kernel_add(x, x, COUNT, 1, s));
+        OK(cudaMemcpyAsync(pinned, x, sizeof(float), cudaMemcpyDeviceToHost, s));
+#ifndef __SANITIZE_THREAD__
+        while (!(bits = __atomic_load_n((int *)pinned, __ATOMIC_ACQUIRE))) {}
+#else
+        OK(cudaStreamSynchronize(s));
+        bits = *(int *)pinned;
+#endif
+        const float two = 2;
+        cr_assert_eq(memcmp(&bits, &two, sizeof two), 0);
+        OK(cudaStreamDestroy(s));
+        OK(cudaFreeHost(pinned));
+        OK(cudaFree(x));
+    }
+}
+
 Test(streams, a_stream_that_is_given_up_finishes) {
     cuda_emulation_reset();
     for (uint64_t seed = 0; seed <= 12; seed++) {

@@ -167,7 +167,7 @@ static void serve(device &d) {
     while (!d.stop) {
         CUstream_st *s = choose(d);
         if (!s) {
-            if (d.pending > 0 && d.how.late) d.changed.wait_until(hold, d.last_call + PATIENCE + std::chrono::milliseconds(1));
+            if (d.pending > 0 && !may_run(d)) d.changed.wait_until(hold, d.last_call + PATIENCE + std::chrono::milliseconds(1));
             else d.changed.wait(hold);
             continue;
         }
@@ -198,8 +198,9 @@ static void push(device &d, CUstream_st *s, operation o) {
     workers_start(d);
     o.number = s->queued = ++d.numbers;
     s->queue.push_back(std::move(o));
-    d.pending++, d.last_call = clock::now();
-    if (!d.how.late || d.urgent > 0) d.changed.notify_all();
+    d.last_call = clock::now();
+    const bool first = d.pending++ == 0; /* a late policy's patience begins */
+    if (!d.how.late || first || d.urgent > 0 || !d.waiters.empty()) d.changed.notify_all();
 }
 
 cudaError_t queue(device &d, CUstream_st *s, work run, bool always, bool urgent) {
@@ -232,6 +233,7 @@ template <typename F> static void wait_until(device &d, holding &hold, const wai
     d.changed.notify_all();
     d.finished.wait(hold, reached);
     d.waiters.erase(place);
+    if (d.how.late && d.pending > 0) d.changed.notify_all(); /* what nobody waits for may have its time now */
 }
 
 void wait_stream(device &d, holding &hold, CUstream_st *s) {
