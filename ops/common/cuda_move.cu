@@ -171,7 +171,7 @@ int cuda_pass(cudaStream_t stream, const struct flow_tensor *from, const struct 
 
 /* 2^shift sums side by side, the other threads of the block on chunks; 8 bytes a chunk and sum. */
 template <typename T>
-static __global__ void __launch_bounds__(256) join_kernel(struct cuda_fold fold, int shift, const double *partial, T *to, bool add) {
+static __global__ void __launch_bounds__(256, 2) join_kernel(struct cuda_fold fold, int shift, const double *partial, T *to, bool add) {
     CUDA_SHARED(double, tile, 256);
     const int me = static_cast<int>(threadIdx.x), side = 1 << shift, x = me & (side - 1), y = me >> shift, groups = 256 >> shift;
     for (int64_t first = static_cast<int64_t>(blockIdx.x) << shift; first < fold.sums; first += static_cast<int64_t>(gridDim.x) << shift) {
