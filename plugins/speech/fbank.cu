@@ -306,7 +306,7 @@ static __device__ __forceinline__ void cut_blocks(const struct cut<T> &c, P buff
     }
 }
 
-template <typename T, bool BACK, bool BIG> static __global__ void __launch_bounds__(256) cut_kernel(const struct cut<T> c) {
+template <typename T, bool BACK, bool BIG> static __global__ void __launch_bounds__(256, 2) cut_kernel(const struct cut<T> c) {
     if constexpr (BIG) {
         cuda_complex<T> *const buffers = c.memory + static_cast<int64_t>(blockIdx.x) * 2 * c.fft.length;
         cut_blocks<T, BACK, cuda_complex<T> *, T *>(c, buffers, reinterpret_cast<T *>(buffers));

@@ -159,7 +159,7 @@ template <typename T> struct products {
 
 /* Threads (channels, units of work); blocks (columns, groups of TAPS taps, chunks). As a tile of rows: a thread's window of x moves by one
  * row and is multiplied with one row of dy, 2 loads for TAPS products. Units are shared out by their numbers, sums joined in order. */
-template <typename T> static __global__ void __launch_bounds__(256) products_kernel(const struct products<T> p) {
+template <typename T> static __global__ void __launch_bounds__(256, 2) products_kernel(const struct products<T> p) {
     CUDA_SHARED(T, sums, TAPS * CUDA_BLOCK);
     const int64_t rest = blockIdx.x / p.columns, chunk = rest / p.groups;
     const int64_t d = (blockIdx.x - rest * p.columns) * blockDim.x + threadIdx.x, k0 = (rest - chunk * p.groups) * TAPS;

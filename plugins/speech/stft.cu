@@ -146,7 +146,7 @@ template <typename T, bool SPREAD, typename P> static __device__ __forceinline__
     }
 }
 
-template <typename T, bool SPREAD, bool BIG> static __global__ void __launch_bounds__(256) cut_kernel(const struct cut<T> c) {
+template <typename T, bool SPREAD, bool BIG> static __global__ void __launch_bounds__(256, 2) cut_kernel(const struct cut<T> c) {
     if constexpr (BIG) cut_blocks<T, SPREAD, cuda_complex<T> *>(c, c.memory + static_cast<int64_t>(blockIdx.x) * 2 * c.fft.length);
     else {
         CUDA_DYNAMIC_SHARED(cuda_complex<T>, buffers, 2 * static_cast<size_t>(c.fft.length) * static_cast<size_t>(c.fft.group));
@@ -217,7 +217,7 @@ static __device__ __forceinline__ void inverse_blocks(const struct inverse<T> &v
     }
 }
 
-template <typename T, bool GRADIENT, bool BIG> static __global__ void __launch_bounds__(256) inverse_kernel(const struct inverse<T> v) {
+template <typename T, bool GRADIENT, bool BIG> static __global__ void __launch_bounds__(256, 2) inverse_kernel(const struct inverse<T> v) {
     if constexpr (BIG) inverse_blocks<T, GRADIENT, cuda_complex<T> *>(v, v.memory + static_cast<int64_t>(blockIdx.x) * 2 * v.fft.length);
     else {
         CUDA_DYNAMIC_SHARED(cuda_complex<T>, buffers, 2 * static_cast<size_t>(v.fft.length) * static_cast<size_t>(v.fft.group));
