@@ -8,7 +8,7 @@
 enum { COUNT = 100, SEEDS = 50 };
 #define OK(call) cr_assert_eq((call), 0, "%s: %s", #call, cudaGetErrorString(cudaPeekAtLastError()))
 
-/* Two streams, two events, values x and y; `limited` is captured on a. */
+/* Two streams, two events, values x and y. */
 struct scene {
     float *x, *y;
     cudaStream_t a, b;
@@ -23,6 +23,7 @@ static struct scene scene_new(void) {
     OK(cudaMalloc(&y, COUNT * sizeof(float)));
     OK(cudaMemset(x, 0, COUNT * sizeof(float)));
     OK(cudaMemset(y, 0, COUNT * sizeof(float)));
+    OK(cudaDeviceSynchronize()); /* the streams below do not wait for the legacy one */
     s.x = x, s.y = y;
     OK(cudaStreamCreateWithFlags(&s.a, cudaStreamNonBlocking));
     OK(cudaStreamCreateWithFlags(&s.b, cudaStreamNonBlocking));
@@ -124,7 +125,7 @@ static cudaError_t copies_pageable(const struct scene *s) {
     return cudaMemcpyAsync(s->x, host, sizeof host, cudaMemcpyHostToDevice, s->a);
 }
 static cudaError_t waits_outside(const struct scene *s) {
-    (void)kernel_add(s->x, s->x, COUNT, 1, s->b);
+    (void)kernel_add(s->y, s->y, COUNT, 1, s->b);
     (void)cudaEventRecord(s->fork, s->b);
     return cudaStreamWaitEvent(s->a, s->fork, 0);
 }
