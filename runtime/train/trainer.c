@@ -97,7 +97,10 @@ int trainer_input(struct trainer *trainer, const char *name, const struct flow_t
 void trainer_cancel(struct trainer *trainer) { atomic_store(&trainer->cancelled, 1); }
 
 const struct flow_tensor *trainer_parameter(const struct trainer *trainer, size_t index, const char **name) {
-    return model_at(trainer->options.model, index, name);
+    struct model *model = trainer->options.model;
+    const char *found;
+    if (!name) name = &found;
+    return model_at(model, index, name) ? model_host(model, *name) : NULL;
 }
 
 const struct plan *trainer_plan(const struct trainer *trainer) {
