@@ -255,10 +255,23 @@ static int gather_inputs(flow_session *session, struct report *report) {
     return rc;
 }
 
-static void feed_cotangents(flow_session *session) {
-    size_t at = session->graph->network->input_count;
-    for (size_t o = 0; o < session->graph->network->output_count; o++)
-        if (session->given[o]) session->fed[at++] = session->cotangents[o];
+/* Bound as they are, or converted to the type that the plan gives them: that of the output, f32 where it has 16 bits. */
+static int feed_cotangents(flow_session *session, const struct instance *instance, struct report *report) {
+    size_t inputs = session->graph->network->input_count, at = inputs;
+    for (size_t o = 0; o < session->graph->network->output_count; o++) {
+        if (!session->given[o]) continue;
+        const struct flow_tensor *value = &session->cotangents[o];
+        struct flow_tensor *fed = &session->fed[at++];
+        int32_t dtype = at <= instance->input_count ? instance->values[instance->inputs[at - 1]].type.dtype : value->dtype;
+        int64_t count = flow_tensor_count(value), bytes;
+        *fed = *value;
+        if (value->dtype == dtype) continue;
+        if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, inputs + o, bytes ? bytes : 1, report) < 0)
+            return report_memory(report);
+        *fed = flow_tensor_of(session->copies[inputs + o].data, dtype, value->rank, value->shape);
+        for (int64_t i = 0; i < count; i++) element_write(fed->data, dtype, i, flow_tensor_real(value, i));
+    }
+    return 0;
 }
 
 static struct session_plan *find_plan(flow_session *session, const struct instance_options *options) {
@@ -360,7 +373,6 @@ static int session_step(flow_session *session, bool flush, struct report *report
     if (rc < 0) return rc;
     struct instance_options options = graph_instance_options(session->graph);
     options.inputs = session->fed, options.differentiate = session->options.gradients;
-    feed_cotangents(session);
     options.stream = session->stream;
     if (session->stream) {
         options.first = !session->started, options.flush = flush;
@@ -369,6 +381,7 @@ static int session_step(flow_session *session, bool flush, struct report *report
     }
     struct session_plan *entry = find_plan(session, &options);
     if (!entry) rc = plan_watched(session, &options, report, &entry);
+    if (rc == 0) rc = feed_cotangents(session, entry->instance, report);
     if (rc < 0) return rc;
     if (session->current) session->current->follower = entry;
     session->current = entry;
@@ -420,22 +433,10 @@ int32_t flow_session_output_axis(const flow_session *session, size_t index) {
     return instance->values[instance->outputs[index]].stream_axis;
 }
 
-/* Bound as it is, or, where the graph computes in another precision, converted. */
 static int take_cotangent(flow_session *session, size_t index, const struct flow_tensor *value, struct report *report) {
-    int32_t dtype = session->graph->precision == FLOW_F64 ? FLOW_F64 : FLOW_F32;
     session->cotangents[index] = *value, session->given[index] = true;
-    if (value->dtype == dtype) return 0;
-    if (!dtype_float(value->dtype))
-        return report_add(report, FLOW_ERROR_TYPE, file_position(session), "a cotangent is floating, this one is %s",
-                          dtype_name(value->dtype));
-    size_t at = session->graph->network->input_count + index;
-    int64_t count = flow_tensor_count(value), bytes;
-    if (!size_multiply(count, dtype_bytes(dtype), &bytes) || copy_room(session, at, bytes ? bytes : 1, report) < 0)
-        return report_memory(report);
-    struct flow_tensor *made = &session->cotangents[index];
-    *made = flow_tensor_of(session->copies[at].data, dtype, value->rank, value->shape);
-    for (int64_t i = 0; i < count; i++) element_write(made->data, dtype, i, flow_tensor_real(value, i));
-    return 0;
+    if (dtype_float(value->dtype)) return 0;
+    return report_add(report, FLOW_ERROR_TYPE, file_position(session), "a cotangent is floating, this one is %s", dtype_name(value->dtype));
 }
 
 int flow_session_cotangent(flow_session *session, const char *output, const struct flow_tensor *value, flow_errors **errors) {
