@@ -34,7 +34,7 @@ static struct candidate *add_candidate(struct bench *bench, int32_t threads, con
     return candidate;
 }
 
-/* Another graph, or a setting: threads=, streams=, precision=, or a variable of the graph. */
+/* Another graph, or a setting: threads=, streams=, capture=, precision=, or a variable of the graph. */
 static int set_against(struct candidate *candidate, const char *words) {
     struct command *command = &candidate->command;
     const char *equals = strchr(words, '=');
@@ -48,6 +48,12 @@ static int set_against(struct candidate *candidate, const char *words) {
     bool threads = strncmp(words, "threads", length) == 0 && length == 7, streams = strncmp(words, "streams", length) == 0 && length == 7;
     if (strncmp(words, "precision", length) == 0 && length == 9) {
         command->precision = equals + 1;
+        return 0;
+    }
+    if (strncmp(words, "capture", length) == 0 && length == 7) {
+        bool off = strcmp(equals + 1, "off") == 0;
+        if (!off && strcmp(equals + 1, "on") != 0) return command_say(EXIT_USAGE, "--against %s: expected on or off", words);
+        command->uncaptured = off;
         return 0;
     }
     if ((threads || streams) && (*end || number < 1 || number > 1024))

@@ -87,7 +87,8 @@ const struct option table_options[] = {
     {"rounds", OPTION_COUNT, AT(rounds), "N", VALUE_NUMBER, NULL, BENCH, measuring, "so many samples of each setting"},
     {"seconds", OPTION_REAL, AT(seconds), "S", VALUE_NUMBER, NULL, BENCH, measuring, "so long for each setting, warming up aside; 2"},
     {"against", OPTION_TEXT, AT(against), "GRAPH|NAME=VALUE", VALUE_ANY, NULL, BENCH, measuring,
-     "another graph, threads=N, streams=N, precision=TYPE or a variable of the graph: timed in turn with the first, A B B A, and compared"},
+     "another graph, threads=N, streams=N, capture=off, precision=TYPE or a variable of the graph: timed in turn with the first, A B B A, "
+     "and compared"},
     {"save", OPTION_TEXT, AT(save), "FILE", VALUE_FILE, "json", BENCH, measuring, "keeps the times, for --baseline"},
     {"baseline", OPTION_TEXT, AT(baseline), "FILE", VALUE_FILE, "json", BENCH, measuring,
      "compares with what --save kept: exit status 1 where it is slower by more than the tolerance"},
@@ -120,7 +121,7 @@ const struct option table_options[] = {
      "where it runs; what cuda has no kernel for runs on the CPU, between two copies"},
     {"spread", OPTION_FLAG, AT(spread), NULL, VALUE_NONE, NULL, VERIFY, machine,
      "with --streams: every step on another stream than the one before, to test what orders them"},
-    {"no-capture", OPTION_FLAG, AT(uncaptured), NULL, VALUE_NONE, NULL, RUN | VERIFY, machine,
+    {"no-capture", OPTION_FLAG, AT(uncaptured), NULL, VALUE_NONE, NULL, RUN | VERIFY | BENCH, machine,
      "cuda: launches that come again are made one by one, not captured and replayed"},
     {"plugin-path", OPTION_TEXT, AT(plugin_path), "DIRS", VALUE_FOLDER, NULL, ALL & ~(TEXTS | NEW_OP | CHECK_PLUGIN), machine,
      "folders, ':' between them, where plugins are looked for first"},

@@ -189,6 +189,7 @@ static int run_again(struct recorded *recorded, struct drive *drive) {
     int rc = compare_all(recorded, drive);
     for (size_t i = 0; i < recorded->count; i++) collect_free(&recorded->outputs[i]), recorded->outputs[i] = (struct collect){0};
     flow_session_reset(drive->session);
+    drive->fed = 0;
     return rc == 0 ? drive_run(drive, keep_outputs, recorded) : rc;
 }
 
@@ -201,7 +202,7 @@ static int verify(struct recorded *recorded, flow_runtime *runtime, flow_graph *
     if (!recorded->outputs) return command_say(EXIT_FAILED, "out of memory");
     int rc = give_params(recorded, graph);
     recorded->gradients = !recorded->command->stream && records(recorded->file, "grad.");
-    drive.gradients = recorded->gradients;
+    drive.gradients = recorded->gradients, drive.again = recorded->command->runs > 1;
     if (rc == 0) rc = drive_open(&drive, recorded->command, runtime, graph);
     if (rc == 0 && recorded->gradients) rc = give_cotangents(recorded, &drive);
     if (rc == 0) rc = give_inputs(recorded, &drive);
