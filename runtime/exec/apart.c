@@ -183,6 +183,22 @@ static void refuse_capture(struct binding *binding, const char *why) {
     if (!root->whole) root->whole = why;
 }
 
+static int list_ends(struct binding *binding) {
+    struct apart *apart = binding->apart;
+    size_t streams = (size_t)binding->plan->stream_count;
+    apart->forks = arena_array(&binding->arena, streams, sizeof *apart->forks);
+    apart->joins = arena_array(&binding->arena, streams, sizeof *apart->joins);
+    bool *begun = arena_array(&binding->arena, streams, sizeof *begun);
+    if (!apart->forks || !apart->joins || !begun) return FLOW_ERROR_MEMORY;
+    for (size_t i = 0; i < binding->segment_count; i++) {
+        const struct segment *segment = &binding->segments[i];
+        if (!begun[segment->stream]) apart->forks[segment->stream] = segment->kind != QUEUE_WAIT;
+        begun[segment->stream] = true;
+        apart->joins[segment->stream] = segment->kind != QUEUE_RECORD;
+    }
+    return 0;
+}
+
 int apart_bound(struct binding *binding) {
     const struct context *context = binding->context;
     if (!context->apart) return 0;
@@ -192,7 +208,7 @@ int apart_bound(struct binding *binding) {
         if (step->loop && step->loop->until >= 0) refuse_capture(binding, "a loop ends by what it computes");
     }
     if (binding->plan->instance->streaming) refuse_capture(binding, "it is streamed");
-    return 0;
+    return list_ends(binding);
 }
 
 /* ---- The context ---- */
@@ -327,15 +343,19 @@ static int queue_segments(struct binding *binding) {
     return code;
 }
 
-/* The first stream goes before all others, and after them. */
+/* The first stream goes before all others, and after them: by itself where a stream waits for another at first, or is waited for at last.
+ */
 static int queue_all(struct binding *binding) {
     struct context *context = binding->context;
     const struct device_api *api = api_of(context);
     if (!binding->segment_count) return binding_run(binding, context->run, 1, 0);
+    const struct apart *apart = binding->apart;
     int code = api->record(context->streams[0], context->fork);
-    for (int32_t k = 1; k < binding->plan->stream_count && code == 0; k++) code = api->wait(context->streams[k], context->fork);
+    for (int32_t k = 1; k < binding->plan->stream_count && code == 0; k++)
+        if (apart->forks[k]) code = api->wait(context->streams[k], context->fork);
     int queued = code == 0 ? queue_segments(binding) : code;
-    for (int32_t k = 1; k < binding->plan->stream_count; k++) { /* also after an error: a capture must end on its first stream */
+    for (int32_t k = 1; k < binding->plan->stream_count; k++) {
+        if (!apart->joins[k] && queued == 0) continue; /* after an error all: a capture must end on its first stream */
         int joined = api->record(context->streams[k], context->join);
         if (joined == 0) joined = api->wait(context->streams[0], context->join);
         if (queued == 0) queued = joined;

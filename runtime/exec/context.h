@@ -103,6 +103,7 @@ enum { CAPTURES = 4 };
 struct apart {
     struct flow_fault *fault, *fault_stage; /* on the device; its copy on the host */
     int32_t slots, fault_count;             /* given to bindings; there are */
+    bool *forks, *joins;                    /* by stream: it waits for the first one before all else; the first waits for it at the end */
     struct binding **by_slot;
     bool capturable;   /* its launches can be captured and replayed */
     const char *whole; /* else: why not */
