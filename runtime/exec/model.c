@@ -215,6 +215,14 @@ static int refuse_shape(const struct instance *instance, const struct instance_v
                       value->name, what, dtype_name(found->dtype), have, dtype_name(value->type.dtype), want);
 }
 
+static int no_room(const struct model *model, const struct instance *instance, const struct instance_value *value, int64_t bytes,
+                   struct report *report) {
+    if (!model->device->api->apart) return report_memory(report);
+    return report_add(report, FLOW_ERROR_MEMORY, (struct position){instance->network->path, 0, 0},
+                      "parameter '%s' has no room for its %.1f MB: %s", value->name, (double)bytes / 1e6,
+                      model->device->api->why(model->device));
+}
+
 /* Values of the host into memory of the device, converted on the way. */
 static int put_converted(struct model *model, void *to, int32_t to_dtype, const void *from, int32_t from_dtype, int64_t count) {
     const int32_t isa = model->device->host->isa;
@@ -247,7 +255,8 @@ static int take_given(struct model *model, const struct instance *instance, cons
         return code < 0 ? FLOW_ERROR_TYPE : code;
     }
     int64_t bytes = 0, count = 1;
-    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
+    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0)
+        return no_room(model, instance, value, bytes, report);
     for (int32_t a = 0; a < given->rank; a++) count *= given->shape[a];
     if (put_converted(model, parameter->own.data, value->type.dtype, given->data, given->dtype, count) < 0) return report_memory(report);
     parameter->value = plan_packed_type(&value->type);
@@ -276,7 +285,8 @@ static bool take_shared(struct model *base, const struct instance_value *value, 
 static int initialise(struct model *model, const struct instance *instance, const struct instance_value *value, struct parameter *parameter,
                       struct report *report) {
     int64_t bytes = 0;
-    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0) return report_memory(report);
+    if (!plan_bytes(&value->type, &bytes) || buffer_new(model, bytes, &parameter->own) < 0)
+        return no_room(model, instance, value, bytes, report);
     struct flow_tensor made = plan_packed_type(&value->type);
     made.data = parameter->own.data, made.device = model->device->api->kind;
     char why[256];
