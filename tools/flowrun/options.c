@@ -226,7 +226,8 @@ int command_runtime(const struct command *command, flow_runtime **runtime) {
     if (command->device && strcmp(command->device, "cpu") != 0 && !command->quiet) options_of_runtime.log = show_warning;
     if (command->trace) options_of_runtime.trace_events = TRACE_EVENTS;
     flow_errors *errors = NULL;
-    return flow_runtime_new(&options_of_runtime, &errors, runtime) < 0 ? command_fail(errors) : 0;
+    int rc = flow_runtime_new(&options_of_runtime, &errors, runtime), status = rc < 0 ? command_fail(errors) : 0;
+    return rc == FLOW_ERROR_UNSUPPORTED ? EXIT_FAILED : status; /* the command is right, the machine has no such device */
 }
 
 int command_trace(const struct command *command, flow_runtime *runtime, int status) {

@@ -118,7 +118,7 @@ template <typename T, int LENGTH, int DEPTH> struct loader {
 /* A tile of 16 R x 16 R. 256 threads as 16 x 16; a thread has R / V groups of V rows, 16 V apart, and columns likewise: reads of shared
  * memory are 16 bytes wide and without bank conflicts. R = 8 in f32: 64 multiply-adds for 4 such reads a step of K, 128 x 128 x 2 x 4 bytes
  * of global memory for every 128 x 128 of C: bound by arithmetic from K = 64 on. */
-template <typename T, int R, int DEPTH> static __global__ void __launch_bounds__(256, R == 8 ? 2 : 3) gemm_tile(const product<T> p) {
+template <typename T, int R, int DEPTH> static __global__ void __launch_bounds__(256, R == 8 || sizeof(T) == 8 ? 2 : 3) gemm_tile(const product<T> p) {
     using vec = vector_of<T>;
     static const int V = vec::count, SIDE = 16 * R, PITCH = SIDE + V, BUFFER = 2 * DEPTH * PITCH;
     CUDA_DYNAMIC_SHARED(T, tiles, 2 * BUFFER);
