@@ -79,6 +79,14 @@ static int resolve(struct registry *registry, enum offer_kind kind, const char *
     return count;
 }
 
+/* A device's kernels are for what is built in and for the plugins of the folder that the device belongs to: another plugin's operator may
+ * have the same name. */
+static bool serves(const struct source *kernels, const struct source *operators) {
+    if (!kernels->device || !operators->path) return true;
+    const size_t length = folder_length(operators->path);
+    return strncmp(kernels->path, operators->path, length) == 0 && strncmp(kernels->path + length, "/device/", 8) == 0;
+}
+
 /* The operator's own kernels, then those of other plugins in order of search: their number; copied to `to` when given. */
 static uint32_t kernels_gather(const struct registry *registry, const struct match *match, struct flow_kernel *to) {
     const struct flow_operator *op = match->source->tables[OFFER_OPERATOR][match->index];
@@ -86,7 +94,7 @@ static uint32_t kernels_gather(const struct registry *registry, const struct mat
     if (to && count) memcpy(to, op->kernels.at, count * sizeof *to);
     for (size_t i = 0; i < registry->source_count; i++) {
         const struct source *source = registry->sources[i];
-        if (source->state != SOURCE_OPEN && source->state != SOURCE_BUILTIN) continue;
+        if ((source->state != SOURCE_OPEN && source->state != SOURCE_BUILTIN) || !serves(source, match->source)) continue;
         for (uint32_t j = 0; j < source->kernels.count; j++) {
             if (!names(source->kernels.at[j].op, match->source->offer.plugin, op->name)) continue;
             if (to) to[count] = source->kernels.at[j];
