@@ -209,7 +209,8 @@ template <int V, typename T> static __device__ inline void cuda_store(T *to, int
  *   template <int V> __device__ void run(int64_t out, const int64_t (&in)[N], uint32_t single) const
  * which makes elements out .. out + V - 1 of the (row-major) result from those at in[k] of input k, one value for all where bit k of
  * `single` is set. Results may lie upon inputs that are laid out like them. */
-template <int V, int N, typename F> static __global__ void __launch_bounds__(256, 2) cuda_map_kernel(cuda_nest<N> nest, int64_t count, F f) {
+template <int V, int N, typename F>
+static __global__ void __launch_bounds__(256, 2) cuda_map_kernel(cuda_nest<N> nest, int64_t count, F f) {
     CUDA_EACH(i, nest.count) {
         int64_t in[N];
         nest.at(i, in);
